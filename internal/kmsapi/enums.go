@@ -1,0 +1,205 @@
+package kmsapi
+
+// CustomKeyStoreType is where a custom key store keeps its keys.
+type CustomKeyStoreType string
+
+// The types of custom key stores.
+const (
+	AWSCloudHSM      CustomKeyStoreType = "AWS_CLOUDHSM"
+	ExternalKeyStore CustomKeyStoreType = "EXTERNAL_KEY_STORE"
+)
+
+// Values lists the enumeration.
+func (CustomKeyStoreType) Values() []string {
+	return []string{string(AWSCloudHSM), string(ExternalKeyStore)}
+}
+
+// ConnectionState is the state of a custom key store's connection.
+type ConnectionState string
+
+// The connection states.
+const (
+	Connected     ConnectionState = "CONNECTED"
+	Connecting    ConnectionState = "CONNECTING"
+	Failed        ConnectionState = "FAILED"
+	Disconnected  ConnectionState = "DISCONNECTED"
+	Disconnecting ConnectionState = "DISCONNECTING"
+)
+
+// Values lists the enumeration.
+func (ConnectionState) Values() []string {
+	return []string{string(Connected), string(Connecting), string(Failed), string(Disconnected), string(Disconnecting)}
+}
+
+// ConnectionErrorCode tells why a custom key store is FAILED.
+type ConnectionErrorCode string
+
+// The connection error codes: ten of AWS_CLOUDHSM stores, of which
+// INVALID_CREDENTIALS, NETWORK_ERRORS and INTERNAL_ERROR also occur with
+// EXTERNAL_KEY_STORE stores, and eight of EXTERNAL_KEY_STORE stores.
+const (
+	ClusterNotFound                           ConnectionErrorCode = "CLUSTER_NOT_FOUND"
+	InsufficientCloudHSMHSMs                  ConnectionErrorCode = "INSUFFICIENT_CLOUDHSM_HSMS"
+	InsufficientFreeAddressesInSubnet         ConnectionErrorCode = "INSUFFICIENT_FREE_ADDRESSES_IN_SUBNET"
+	InternalError                             ConnectionErrorCode = "INTERNAL_ERROR"
+	InvalidCredentials                        ConnectionErrorCode = "INVALID_CREDENTIALS"
+	NetworkErrors                             ConnectionErrorCode = "NETWORK_ERRORS"
+	SubnetNotFound                            ConnectionErrorCode = "SUBNET_NOT_FOUND"
+	UserLockedOut                             ConnectionErrorCode = "USER_LOCKED_OUT"
+	UserLoggedIn                              ConnectionErrorCode = "USER_LOGGED_IN"
+	UserNotFound                              ConnectionErrorCode = "USER_NOT_FOUND"
+	XksProxyAccessDenied                      ConnectionErrorCode = "XKS_PROXY_ACCESS_DENIED"
+	XksProxyInvalidConfigurationCode          ConnectionErrorCode = "XKS_PROXY_INVALID_CONFIGURATION"
+	XksProxyInvalidResponseCode               ConnectionErrorCode = "XKS_PROXY_INVALID_RESPONSE"
+	XksProxyInvalidTLSConfiguration           ConnectionErrorCode = "XKS_PROXY_INVALID_TLS_CONFIGURATION"
+	XksProxyNotReachable                      ConnectionErrorCode = "XKS_PROXY_NOT_REACHABLE"
+	XksProxyTimedOut                          ConnectionErrorCode = "XKS_PROXY_TIMED_OUT"
+	XksVPCEndpointServiceInvalidConfiguration ConnectionErrorCode = "XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION"
+	XksVPCEndpointServiceNotFound             ConnectionErrorCode = "XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND"
+)
+
+// Values lists the enumeration.
+func (ConnectionErrorCode) Values() []string {
+	return []string{
+		string(ClusterNotFound), string(InsufficientCloudHSMHSMs), string(InsufficientFreeAddressesInSubnet),
+		string(InternalError), string(InvalidCredentials), string(NetworkErrors), string(SubnetNotFound),
+		string(UserLockedOut), string(UserLoggedIn), string(UserNotFound),
+		string(XksProxyAccessDenied), string(XksProxyInvalidConfigurationCode), string(XksProxyInvalidResponseCode),
+		string(XksProxyInvalidTLSConfiguration), string(XksProxyNotReachable), string(XksProxyTimedOut),
+		string(XksVPCEndpointServiceInvalidConfiguration), string(XksVPCEndpointServiceNotFound),
+	}
+}
+
+// XksProxyConnectivity is how a proxy is reached.
+type XksProxyConnectivity string
+
+// The kinds of connectivity.
+const (
+	PublicEndpoint     XksProxyConnectivity = "PUBLIC_ENDPOINT"
+	VPCEndpointService XksProxyConnectivity = "VPC_ENDPOINT_SERVICE"
+)
+
+// Values lists the enumeration.
+func (XksProxyConnectivity) Values() []string {
+	return []string{string(PublicEndpoint), string(VPCEndpointService)}
+}
+
+// KeySpec is the kind of key material of a KMS key.
+type KeySpec string
+
+// SymmetricDefault is AES-256 in GCM, the default.
+const SymmetricDefault KeySpec = "SYMMETRIC_DEFAULT"
+
+// Values lists the enumeration.
+func (KeySpec) Values() []string {
+	return []string{
+		"SYMMETRIC_DEFAULT", "HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512", "RSA_2048", "RSA_3072", "RSA_4096",
+		"ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_SECG_P256K1", "ECC_NIST_EDWARDS25519", "SM2",
+		"ML_DSA_44", "ML_DSA_65", "ML_DSA_87", "ML_KEM_512", "ML_KEM_768", "ML_KEM_1024",
+	}
+}
+
+// CustomerMasterKeySpec is the deprecated twin of KeySpec; AWS no longer adds to it.
+type CustomerMasterKeySpec string
+
+// Values lists the enumeration.
+func (CustomerMasterKeySpec) Values() []string {
+	return []string{
+		"SYMMETRIC_DEFAULT", "HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512", "RSA_2048", "RSA_3072", "RSA_4096",
+		"ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_SECG_P256K1", "SM2",
+	}
+}
+
+// KeyUsageType is what a KMS key may be used for.
+type KeyUsageType string
+
+// EncryptDecrypt is the usage of symmetric encryption keys.
+const EncryptDecrypt KeyUsageType = "ENCRYPT_DECRYPT"
+
+// Values lists the enumeration.
+func (KeyUsageType) Values() []string {
+	return []string{"ENCRYPT_DECRYPT", "SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT", "ENCAPSULATE_DECAPSULATE"}
+}
+
+// OriginType is the source of a KMS key's material.
+type OriginType string
+
+// The origins.
+const (
+	OriginAWSKMS           OriginType = "AWS_KMS"
+	OriginExternal         OriginType = "EXTERNAL"
+	OriginAWSCloudHSM      OriginType = "AWS_CLOUDHSM"
+	OriginExternalKeyStore OriginType = "EXTERNAL_KEY_STORE"
+)
+
+// Values lists the enumeration.
+func (OriginType) Values() []string {
+	return []string{"AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"}
+}
+
+// KeyState is the state of a KMS key as callers see it.
+type KeyState string
+
+// The key states.
+const (
+	StateCreating               KeyState = "Creating"
+	StateEnabled                KeyState = "Enabled"
+	StateDisabled               KeyState = "Disabled"
+	StatePendingDeletion        KeyState = "PendingDeletion"
+	StatePendingImport          KeyState = "PendingImport"
+	StatePendingReplicaDeletion KeyState = "PendingReplicaDeletion"
+	StateUnavailable            KeyState = "Unavailable"
+	StateUpdating               KeyState = "Updating"
+)
+
+// Values lists the enumeration.
+func (KeyState) Values() []string {
+	return []string{"Creating", "Enabled", "Disabled", "PendingDeletion", "PendingImport", "PendingReplicaDeletion", "Unavailable", "Updating"}
+}
+
+// KeyManagerType tells who manages a KMS key.
+type KeyManagerType string
+
+// KeyManagerCustomer is the manager of every key that a caller creates.
+const KeyManagerCustomer KeyManagerType = "CUSTOMER"
+
+// Values lists the enumeration.
+func (KeyManagerType) Values() []string { return []string{"AWS", "CUSTOMER"} }
+
+// EncryptionAlgorithmSpec is an encryption algorithm.
+type EncryptionAlgorithmSpec string
+
+// AlgorithmSymmetricDefault is AES-256-GCM.
+const AlgorithmSymmetricDefault EncryptionAlgorithmSpec = "SYMMETRIC_DEFAULT"
+
+// Values lists the enumeration.
+func (EncryptionAlgorithmSpec) Values() []string {
+	return []string{"SYMMETRIC_DEFAULT", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE"}
+}
+
+// DataKeySpec is the length of a data key.
+type DataKeySpec string
+
+// The data key specs.
+const (
+	DataKeyAES256 DataKeySpec = "AES_256"
+	DataKeyAES128 DataKeySpec = "AES_128"
+)
+
+// Values lists the enumeration.
+func (DataKeySpec) Values() []string { return []string{"AES_256", "AES_128"} }
+
+// KeyEncryptionMechanism is how an answer is encrypted for a Nitro recipient.
+type KeyEncryptionMechanism string
+
+// Values lists the enumeration.
+func (KeyEncryptionMechanism) Values() []string { return []string{"RSAES_OAEP_SHA_256"} }
+
+// DryRunModifierType changes what a dry run checks.
+type DryRunModifierType string
+
+// IgnoreCiphertext lets a dry run of Decrypt or ReEncrypt go without a ciphertext.
+const IgnoreCiphertext DryRunModifierType = "IGNORE_CIPHERTEXT"
+
+// Values lists the enumeration.
+func (DryRunModifierType) Values() []string { return []string{"IGNORE_CIPHERTEXT"} }
