@@ -200,3 +200,9 @@ func (e *ConnectError) Error() string { return string(e.Code) + ": " + e.Err.Err
 
 // Unwrap gives the cause.
 func (e *ConnectError) Unwrap() error { return e.Err }
+
+// Reporter is the power of a Connection to tell how it is: members, health,
+// last failures. What it gives is shown to operators as JSON and holds nothing secret.
+type Reporter interface {
+	Health() any
+}

@@ -36,12 +36,16 @@ type Trace struct {
 	mu    sync.Mutex
 	ev    Evidence
 	limit int
+	hook  func(step, target string)
 }
 
 // NewTrace begins the record of an attempt; now is the clock.
 func NewTrace(requestID string, now func() time.Time) *Trace {
 	return &Trace{now: now, ev: Evidence{RequestID: requestID, Started: now()}, limit: 256}
 }
+
+// OnStep makes every later end of a step call hook, before it is recorded.
+func (t *Trace) OnStep(hook func(step, target string)) { t.hook = hook }
 
 // Step begins a step and returns the function that ends it: detail is what was
 // found, err is why the step failed, or nil. Neither may hold a secret.
@@ -54,6 +58,9 @@ func (t *Trace) Step(name, target string) (end func(detail string, err error)) {
 		s := Step{Name: name, Target: target, Started: started, Took: t.now().Sub(started), Detail: detail}
 		if err != nil {
 			s.Failure = err.Error()
+		}
+		if t.hook != nil {
+			t.hook(name, target)
 		}
 		t.mu.Lock()
 		defer t.mu.Unlock()

@@ -1,0 +1,79 @@
+// Package audit writes the record of every call: one line of JSON in the
+// shape of AWS CloudTrail, for calls that were allowed and calls that were
+// not, and for what the service does by itself.
+//
+// A record never holds a plaintext, a ciphertext, a password or a credential:
+// members of a request that are sensitive or blobs are left out where they are
+// turned into parameters (see Parameters), and there is no other way in. A call
+// whose record cannot be written is refused by the caller of Write.
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// Event types.
+const (
+	APICall      = "AwsApiCall"      // somebody called an operation
+	ServiceEvent = "AwsServiceEvent" // the service acted by itself
+)
+
+// Record is one event. Members are named as in CloudTrail.
+type Record struct {
+	EventVersion        string            `json:"eventVersion"`
+	UserIdentity        UserIdentity      `json:"userIdentity"`
+	EventTime           time.Time         `json:"eventTime"`
+	EventSource         string            `json:"eventSource"`
+	EventName           string            `json:"eventName"`
+	AWSRegion           string            `json:"awsRegion"`
+	SourceIPAddress     string            `json:"sourceIPAddress"`
+	UserAgent           string            `json:"userAgent"`
+	ErrorCode           string            `json:"errorCode,omitempty"`
+	ErrorMessage        string            `json:"errorMessage,omitempty"`
+	RequestParameters   json.RawMessage   `json:"requestParameters"` // null when there are none
+	ResponseElements    json.RawMessage   `json:"responseElements"`  // null for what only reads or encrypts
+	AdditionalEventData map[string]string `json:"additionalEventData,omitempty"`
+	RequestID           string            `json:"requestID,omitempty"`
+	EventID             string            `json:"eventID"`
+	ReadOnly            bool              `json:"readOnly"`
+	Resources           []Resource        `json:"resources,omitempty"`
+	EventType           string            `json:"eventType"`
+	ManagementEvent     bool              `json:"managementEvent"`
+	EventCategory       string            `json:"eventCategory"`
+	RecipientAccountID  string            `json:"recipientAccountId"`
+	TLSDetails          *TLSDetails       `json:"tlsDetails,omitempty"`
+}
+
+// UserIdentity is who called.
+type UserIdentity struct {
+	Type        string `json:"type,omitempty"`
+	PrincipalID string `json:"principalId,omitempty"`
+	ARN         string `json:"arn,omitempty"`
+	AccountID   string `json:"accountId,omitempty"`
+	AccessKeyID string `json:"accessKeyId,omitempty"`
+	UserName    string `json:"userName,omitempty"`
+	InvokedBy   string `json:"invokedBy,omitempty"`
+}
+
+// Resource is a key or an alias that the call was about.
+type Resource struct {
+	AccountID string `json:"accountId"`
+	Type      string `json:"type"` // AWS::KMS::Key or AWS::KMS::Alias
+	ARN       string `json:"ARN"`
+}
+
+// TLSDetails is how the call was protected on its way.
+type TLSDetails struct {
+	TLSVersion               string `json:"tlsVersion"`
+	CipherSuite              string `json:"cipherSuite"`
+	ClientProvidedHostHeader string `json:"clientProvidedHostHeader"`
+}
+
+// Writer takes records.
+type Writer interface {
+	// Write returns when the record is handed to the operating system, or says why
+	// it is not. It may be called from many goroutines at once.
+	Write(ctx context.Context, r *Record) error
+}

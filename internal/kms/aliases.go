@@ -1,0 +1,173 @@
+package kms
+
+import (
+	"context"
+	"strings"
+
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/store"
+)
+
+// checkAliasName refuses names that nobody may give.
+func checkAliasName(name string) error {
+	rest, ok := strings.CutPrefix(name, "alias/")
+	switch {
+	case !ok:
+		return invalid(`Alias must start with the prefix "alias/". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html`)
+	case rest == "":
+		return kmsapi.Errorf(kmsapi.InvalidAliasName, "The alias has no name after the prefix alias/.")
+	case strings.HasPrefix(rest, "aws/"):
+		return kmsapi.Errorf(kmsapi.InvalidAliasName, "Names that begin with alias/aws/ are reserved.")
+	}
+	return nil
+}
+
+// aliasPermit decides about the alias half of an alias operation.
+func (c *call) aliasPermit(name string) error {
+	arn := kmsapi.AliasARN(c.caller.Region, c.caller.Account, name)
+	if err := c.authorize(c.op.Permission, arn); err != nil {
+		return err
+	}
+	c.about("AWS::KMS::Alias", arn)
+	return nil
+}
+
+func (c *call) createAlias(ctx context.Context, in *kmsapi.CreateAliasRequest) (*kmsapi.Empty, error) {
+	if err := checkAliasName(in.AliasName); err != nil {
+		return nil, err
+	}
+	if err := c.aliasPermit(in.AliasName); err != nil {
+		return nil, err
+	}
+	k, err := c.manage(in.TargetKeyID)
+	if err != nil {
+		return nil, err
+	}
+	now := c.s.now().UTC()
+	rec := &aliasRecord{Name: in.AliasName, Account: c.caller.Account, Region: c.caller.Region, KeyID: k.ID, Created: now, Updated: now}
+	return none, c.s.update(ctx, func(tx store.Tx) error {
+		old, err := load[aliasRecord](tx, rec.path())
+		if err != nil {
+			return err
+		}
+		if old != nil {
+			return kmsapi.Errorf(kmsapi.AlreadyExists, "An alias with the name %s already exists", rec.arn())
+		}
+		return c.point(tx, rec, k)
+	})
+}
+
+func (c *call) updateAlias(ctx context.Context, in *kmsapi.UpdateAliasRequest) (*kmsapi.Empty, error) {
+	if err := checkAliasName(in.AliasName); err != nil {
+		return nil, err
+	}
+	if err := c.aliasPermit(in.AliasName); err != nil {
+		return nil, err
+	}
+	k, err := c.manage(in.TargetKeyID)
+	if err != nil {
+		return nil, err
+	}
+	at := path(aliasPrefix, c.caller.Account, c.caller.Region, in.AliasName)
+	return none, c.s.update(ctx, func(tx store.Tx) error {
+		rec, err := load[aliasRecord](tx, at)
+		if err != nil {
+			return err
+		}
+		if rec == nil {
+			return aliasNotFound(kmsapi.AliasARN(c.caller.Region, c.caller.Account, in.AliasName))
+		}
+		if err := c.authorize(c.op.Permission, kmsapi.KeyARN(rec.Region, rec.Account, rec.KeyID)); err != nil {
+			return err
+		}
+		moved := rec.KeyID != k.ID
+		rec.KeyID, rec.Updated = k.ID, c.s.now().UTC()
+		if !moved {
+			return save(tx, rec.path(), rec)
+		}
+		return c.point(tx, rec, k)
+	})
+}
+
+// point writes an alias that is new to key k, which must still be there and
+// not be about to go.
+func (c *call) point(tx store.Tx, rec *aliasRecord, k *keyEntry) error {
+	key, err := load[keyRecord](tx, k.path())
+	if err != nil {
+		return err
+	}
+	if key == nil {
+		return keyNotFound(k.ARN)
+	}
+	if key.pendingDeletion() {
+		return kmsapi.Errorf(kmsapi.KMSInvalidState, "%s is pending deletion.", k.ARN)
+	}
+	count := 0
+	for entry, err := range tx.Scan(path(aliasPrefix, rec.Account, rec.Region, "")) {
+		if err != nil {
+			return err
+		}
+		other, err := decode[aliasRecord](entry.Key, entry.Value)
+		if err != nil {
+			return err
+		}
+		if other.KeyID == k.ID {
+			count++
+		}
+	}
+	if count >= c.s.quotas.AliasesPerKey {
+		return kmsapi.Errorf(kmsapi.LimitExceeded, "%s has %d aliases, which is the limit.", k.ARN, count)
+	}
+	return save(tx, rec.path(), rec)
+}
+
+func (c *call) deleteAlias(ctx context.Context, in *kmsapi.DeleteAliasRequest) (*kmsapi.Empty, error) {
+	if err := checkAliasName(in.AliasName); err != nil {
+		return nil, err
+	}
+	if err := c.aliasPermit(in.AliasName); err != nil {
+		return nil, err
+	}
+	at := path(aliasPrefix, c.caller.Account, c.caller.Region, in.AliasName)
+	return none, c.s.update(ctx, func(tx store.Tx) error {
+		rec, err := load[aliasRecord](tx, at)
+		if err != nil {
+			return err
+		}
+		if rec == nil {
+			return aliasNotFound(kmsapi.AliasARN(c.caller.Region, c.caller.Account, in.AliasName))
+		}
+		if err := c.authorize(c.op.Permission, kmsapi.KeyARN(rec.Region, rec.Account, rec.KeyID)); err != nil {
+			return err
+		}
+		return tx.Delete(at)
+	})
+}
+
+func (c *call) listAliases(ctx context.Context, in *kmsapi.ListAliasesRequest) (*kmsapi.ListAliasesResponse, error) {
+	if err := c.permit(); err != nil {
+		return nil, err
+	}
+	keyID := ""
+	if in.KeyID != "" {
+		k, err := c.manage(in.KeyID)
+		if err != nil {
+			return nil, err
+		}
+		keyID = k.ID
+	}
+	page, next, err := list(ctx, c, aliasPrefix, in.Limit, 50, 100, in.Marker, func(a *aliasRecord) bool {
+		return keyID == "" || a.KeyID == keyID
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &kmsapi.ListAliasesResponse{NextMarker: next, Truncated: next != ""}
+	for _, a := range page {
+		out.Aliases = append(out.Aliases, kmsapi.AliasListEntry{
+			AliasName: a.Name, AliasArn: a.arn(), TargetKeyID: a.KeyID,
+			CreationDate: kmsapi.At(a.Created), LastUpdatedDate: kmsapi.At(a.Updated),
+		})
+	}
+	return out, nil
+}

@@ -1,0 +1,278 @@
+package kms
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/identity"
+	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/policy"
+)
+
+// call is one call of an operation by a caller. Only Do makes one, and all
+// that an operation needs to get at a key goes through it.
+type call struct {
+	s      *Service
+	caller identity.Caller
+	op     *Operation
+
+	decided   bool // somebody asked whether the caller may
+	resources []audit.Resource
+	notes     map[string]string // additionalEventData
+}
+
+// Do runs an operation for a caller who has been authenticated, on a request
+// that satisfies the constraints of its type. The answer is of the type that
+// the table says. The call is refused if its record cannot be written.
+func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller, in any) (any, error) {
+	c := &call{s: s, caller: caller, op: op}
+	out, err := c.run(ctx, in)
+	if werr := s.audit.Write(ctx, c.record(in, out, err)); werr != nil {
+		return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *call) run(ctx context.Context, in any) (out any, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			// The value may quote what the operation worked on, so it is not kept.
+			err = fmt.Errorf("%s panicked with a %T at %s", c.op.Name, r, debug.Stack())
+		}
+	}()
+	out, err = c.op.do(ctx, c, in)
+	if err == nil && !c.decided {
+		return nil, errors.New(c.op.Name + " came to an answer without a decision")
+	}
+	return out, err
+}
+
+// authorize decides whether the caller may do what permission names with the
+// resource: an ARN, or "*" for operations without one.
+func (c *call) authorize(permission, resource string) error {
+	c.decided = true
+	switch c.caller.Allows(permission, resource) {
+	case policy.Allow:
+		return nil
+	case policy.ExplicitDeny:
+		return kmsapi.Errorf(kmsapi.AccessDenied,
+			"User: %s is not authorized to perform: %s on resource: %s with an explicit deny in an identity-based policy",
+			c.caller.ARN, permission, resource)
+	default:
+		return kmsapi.Errorf(kmsapi.AccessDenied,
+			"User: %s is not authorized to perform: %s on resource: %s because no identity-based policy allows the %s action",
+			c.caller.ARN, permission, resource, permission)
+	}
+}
+
+// permit is authorize for the operation's own permission on no resource.
+func (c *call) permit() error { return c.authorize(c.op.Permission, "*") }
+
+// hidden is the refusal that does not tell whether the key exists.
+func (c *call) hidden(permission string) error {
+	c.decided = true
+	return kmsapi.Errorf(kmsapi.AccessDenied,
+		"User: %s is not authorized to perform: %s on this resource because the resource does not exist in this Region, "+
+			"no resource-based policies allow access, or a resource-based policy explicitly denies access",
+		c.caller.ARN, permission)
+}
+
+// manage gives the key that id names, as an id or a key ARN, to a caller who
+// has the operation's permission on it, in a state that allows the operation.
+func (c *call) manage(id string) (*keyEntry, error) {
+	if !strings.HasPrefix(id, "arn:") && !isKeyID(id) {
+		return nil, kmsapi.Errorf(kmsapi.NotFound, "Invalid keyId '%s'", id)
+	}
+	return c.allowed(id, c.op.Permission)
+}
+
+// use is manage for operations that take alias names and alias ARNs too.
+func (c *call) use(id string) (*keyEntry, error) { return c.allowed(id, c.op.Permission) }
+
+func (c *call) allowed(id, permission string) (*keyEntry, error) {
+	k, err := c.find(id, permission)
+	if err != nil {
+		return nil, err
+	}
+	return k, c.inState(k)
+}
+
+// find resolves id and authorizes permission on the key. It says that a key
+// does not exist only to those who would be allowed to use it.
+func (c *call) find(id, permission string) (*keyEntry, error) {
+	name, err := c.parse(id)
+	if err != nil {
+		return nil, err
+	}
+	if name.Account != c.caller.Account {
+		return nil, c.hidden(permission) // key policies, which could allow it, are not evaluated yet
+	}
+	k, missing := c.lookup(name)
+	if k == nil {
+		if c.authorize(permission, name.String()) != nil {
+			return nil, c.hidden(permission)
+		}
+		return nil, missing
+	}
+	if err := c.authorize(permission, k.ARN); err != nil {
+		return nil, err
+	}
+	c.about("AWS::KMS::Key", k.ARN)
+	return k, nil
+}
+
+// lookup finds the key that an ARN of the caller's account and Region names.
+func (c *call) lookup(name kmsapi.ARN) (*keyEntry, error) {
+	id, isKey := strings.CutPrefix(name.Resource, "key/")
+	if !isKey {
+		alias := c.s.mirror.alias(name.Account, name.Region, name.Resource)
+		if alias == nil {
+			return nil, aliasNotFound(name.String())
+		}
+		id = alias.KeyID
+	}
+	k := c.s.mirror.key(name.Region, id)
+	if k == nil || k.Account != name.Account {
+		return nil, keyNotFound(kmsapi.KeyARN(name.Region, name.Account, id))
+	}
+	return k, nil
+}
+
+// parse makes an ARN of any of the four forms in which a key can be named.
+func (c *call) parse(id string) (kmsapi.ARN, error) {
+	name := kmsapi.ARN{Partition: kmsapi.PartitionOf(c.caller.Region), Service: "kms", Region: c.caller.Region, Account: c.caller.Account}
+	switch {
+	case strings.HasPrefix(id, "arn:"):
+		return c.parseARN(id)
+	case strings.HasPrefix(id, "alias/") && c.op.Aliases:
+		name.Resource = id
+		return name, nil
+	case isKeyID(id):
+		name.Resource = "key/" + id
+		return name, nil
+	default:
+		return name, kmsapi.Errorf(kmsapi.NotFound, "Invalid keyId '%s'", id)
+	}
+}
+
+func (c *call) parseARN(id string) (kmsapi.ARN, error) {
+	name, ok := kmsapi.ParseARN(id)
+	kind, rest, _ := strings.Cut(name.Resource, "/")
+	isKey, isAlias := kind == "key" && isKeyID(rest), kind == "alias" && rest != "" && c.op.Aliases
+	if !ok || name.Service != "kms" || name.Partition != kmsapi.PartitionOf(c.caller.Region) || !isKey && !isAlias {
+		code := kmsapi.NotFound
+		if c.op.InvalidARN {
+			code = kmsapi.InvalidArn
+		}
+		return name, kmsapi.Errorf(code, "Invalid arn '%s'", id)
+	}
+	if name.Region != c.caller.Region {
+		return name, kmsapi.Errorf(kmsapi.NotFound, "Invalid arn %s", name.Region)
+	}
+	return name, nil
+}
+
+// isKeyID tells the two forms of a bare key id: a UUID with dashes, or "mrk-" and 32
+// hexadecimal digits.
+func isKeyID(s string) bool {
+	if rest, ok := strings.CutPrefix(s, "mrk-"); ok {
+		return len(rest) == 32 && isHex(rest)
+	}
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return false
+	}
+	return isHex(s[:8]) && isHex(s[9:13]) && isHex(s[14:18]) && isHex(s[19:23]) && isHex(s[24:])
+}
+
+func isHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// material gives the key store of a key that this call has been allowed to use.
+func (c *call) material(k *keyEntry) (keystore.Store, error) {
+	if !c.decided {
+		return nil, errors.New(c.op.Name + " reached for key material without a decision")
+	}
+	c.note("keyMaterialId", k.MaterialID)
+	c.note("customKeyStoreId", k.StoreID)
+	c.note("xksKeyId", k.XksKeyID)
+	return c.s.keyStoreOf(k)
+}
+
+// onBehalf tells a key store for whom it works.
+func (c *call) onBehalf() keystore.Call {
+	return keystore.Call{PrincipalARN: c.caller.ARN, Operation: c.op.Name, RequestID: c.caller.RequestID}
+}
+
+func (c *call) about(kind, arn string) {
+	c.resources = append(c.resources, audit.Resource{AccountID: c.caller.Account, Type: kind, ARN: arn})
+}
+
+func (c *call) note(name, value string) {
+	if value == "" {
+		return
+	}
+	if c.notes == nil {
+		c.notes = make(map[string]string, 4)
+	}
+	c.notes[name] = value
+}
+
+// record is what the audit log says of the call.
+func (c *call) record(in, out any, err error) *audit.Record {
+	p := c.caller
+	r := &audit.Record{
+		EventVersion:        "1.11",
+		UserIdentity:        audit.UserIdentity{Type: p.Type, PrincipalID: p.PrincipalID, ARN: p.ARN, AccountID: p.Account, AccessKeyID: p.AccessKeyID, UserName: p.UserName},
+		EventTime:           c.s.now().UTC(),
+		EventSource:         "kms.amazonaws.com",
+		EventName:           c.op.Name,
+		AWSRegion:           p.Region,
+		SourceIPAddress:     p.SourceIP,
+		UserAgent:           p.UserAgent,
+		RequestParameters:   audit.Parameters(in),
+		ResponseElements:    c.responseElements(out, err),
+		AdditionalEventData: c.notes,
+		RequestID:           p.RequestID,
+		EventID:             newUUID(),
+		ReadOnly:            c.op.ReadOnly,
+		Resources:           c.resources,
+		EventType:           audit.APICall,
+		ManagementEvent:     true,
+		EventCategory:       "Management",
+		RecipientAccountID:  p.Account,
+	}
+	if p.TLSVersion != "" {
+		r.TLSDetails = &audit.TLSDetails{TLSVersion: p.TLSVersion, CipherSuite: p.CipherSuite, ClientProvidedHostHeader: p.Host}
+	}
+	if err != nil {
+		r.ErrorCode = string(kmsapi.CodeOf(err))
+		var known *kmsapi.Error
+		if errors.As(err, &known) {
+			r.ErrorMessage = known.Message
+		}
+	}
+	return r
+}
+
+// responseElements are recorded of what changes something, and of nothing else.
+func (c *call) responseElements(out any, err error) json.RawMessage {
+	if err != nil || c.op.ReadOnly {
+		return nil
+	}
+	return audit.Parameters(out)
+}

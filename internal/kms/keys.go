@@ -1,0 +1,143 @@
+package kms
+
+import (
+	"context"
+	"time"
+
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/store"
+)
+
+func (c *call) describeKey(_ context.Context, in *kmsapi.DescribeKeyRequest) (*kmsapi.DescribeKeyResponse, error) {
+	k, err := c.use(in.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	return &kmsapi.DescribeKeyResponse{KeyMetadata: c.s.metadata(k)}, nil
+}
+
+// metadata describes a key. Members are present as AWS has them.
+func (s *Service) metadata(k *keyEntry) *kmsapi.KeyMetadata {
+	single := false
+	state := s.stateOf(k)
+	m := &kmsapi.KeyMetadata{
+		AWSAccountID:          k.Account,
+		KeyID:                 k.ID,
+		Arn:                   k.ARN,
+		CreationDate:          kmsapi.At(k.Created),
+		Enabled:               state == kmsapi.StateEnabled,
+		Description:           k.Description,
+		KeyUsage:              k.Usage,
+		KeyState:              state,
+		Origin:                k.Origin,
+		KeyManager:            kmsapi.KeyManagerCustomer,
+		CustomerMasterKeySpec: kmsapi.CustomerMasterKeySpec(k.Spec),
+		KeySpec:               k.Spec,
+		EncryptionAlgorithms:  []kmsapi.EncryptionAlgorithmSpec{kmsapi.AlgorithmSymmetricDefault},
+		MultiRegion:           &single,
+		CustomKeyStoreID:      k.StoreID,
+		CurrentKeyMaterialID:  k.MaterialID,
+	}
+	if k.pendingDeletion() {
+		m.DeletionDate = kmsapi.At(k.DeletionDate)
+	}
+	if k.XksKeyID != "" {
+		m.XksKeyConfiguration = &kmsapi.XksKeyConfigurationType{ID: k.XksKeyID}
+	}
+	if rec := s.mirror.keyStore(k.Account, k.Region, k.StoreID); rec != nil && rec.HSM != nil {
+		m.CloudHsmClusterID = rec.HSM.ClusterID
+	}
+	return m
+}
+
+func (c *call) listKeys(ctx context.Context, in *kmsapi.ListKeysRequest) (*kmsapi.ListKeysResponse, error) {
+	if err := c.permit(); err != nil {
+		return nil, err
+	}
+	page, next, err := list(ctx, c, keyPrefix, in.Limit, 100, 1000, in.Marker, func(*keyRecord) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	out := &kmsapi.ListKeysResponse{NextMarker: next, Truncated: next != ""}
+	for _, k := range page {
+		out.Keys = append(out.Keys, kmsapi.KeyListEntry{KeyID: k.ID, KeyArn: k.arn()})
+	}
+	return out, nil
+}
+
+// change edits the record of a key that the call has been allowed to change,
+// in a state that the operation's row allows also at the moment of the change.
+func (c *call) change(ctx context.Context, id string, edit func(*keyRecord) error) (*keyEntry, error) {
+	k, err := c.manage(id)
+	if err != nil {
+		return nil, err
+	}
+	return k, c.s.update(ctx, func(tx store.Tx) error {
+		rec, err := load[keyRecord](tx, k.path())
+		if err != nil {
+			return err
+		}
+		if rec == nil {
+			return keyNotFound(k.ARN)
+		}
+		if err := c.inState(&keyEntry{keyRecord: *rec, ARN: k.ARN}); err != nil {
+			return err
+		}
+		if err := edit(rec); err != nil {
+			return err
+		}
+		return save(tx, k.path(), rec)
+	})
+}
+
+func (c *call) enableKey(ctx context.Context, in *kmsapi.EnableKeyRequest) (*kmsapi.Empty, error) {
+	_, err := c.change(ctx, in.KeyID, func(k *keyRecord) error { k.Enabled = true; return nil })
+	return none, err
+}
+
+func (c *call) disableKey(ctx context.Context, in *kmsapi.DisableKeyRequest) (*kmsapi.Empty, error) {
+	_, err := c.change(ctx, in.KeyID, func(k *keyRecord) error { k.Enabled = false; return nil })
+	return none, err
+}
+
+func (c *call) updateKeyDescription(ctx context.Context, in *kmsapi.UpdateKeyDescriptionRequest) (*kmsapi.Empty, error) {
+	_, err := c.change(ctx, in.KeyID, func(k *keyRecord) error { k.Description = in.Description; return nil })
+	return none, err
+}
+
+// The waiting period of a deletion, in days.
+const (
+	minWindow     = 7
+	maxWindow     = 30
+	defaultWindow = 30
+)
+
+func (c *call) scheduleKeyDeletion(ctx context.Context, in *kmsapi.ScheduleKeyDeletionRequest) (*kmsapi.ScheduleKeyDeletionResponse, error) {
+	days := int32(defaultWindow)
+	if in.PendingWindowInDays != nil {
+		days = *in.PendingWindowInDays
+	}
+	if days < minWindow || days > maxWindow {
+		return nil, invalid("PendingWindowInDays must be between %d and %d (inclusive).", minWindow, maxWindow)
+	}
+	due := c.s.now().UTC().Add(time.Duration(days) * 24 * time.Hour).Truncate(time.Millisecond)
+	k, err := c.change(ctx, in.KeyID, func(k *keyRecord) error { k.DeletionDate = due; return nil })
+	if err != nil {
+		return nil, err
+	}
+	return &kmsapi.ScheduleKeyDeletionResponse{
+		KeyID: k.ARN, DeletionDate: kmsapi.At(due), KeyState: kmsapi.StatePendingDeletion, PendingWindowInDays: &days,
+	}, nil
+}
+
+func (c *call) cancelKeyDeletion(ctx context.Context, in *kmsapi.CancelKeyDeletionRequest) (*kmsapi.CancelKeyDeletionResponse, error) {
+	k, err := c.change(ctx, in.KeyID, func(k *keyRecord) error {
+		k.DeletionDate = time.Time{}
+		k.Enabled = false
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &kmsapi.CancelKeyDeletionResponse{KeyID: k.ARN}, nil
+}

@@ -1,0 +1,307 @@
+package kms
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"kastellan.dev/internal/blob"
+	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/store"
+)
+
+// keyEntry is a key record with what using it needs. It is never changed:
+// a new record makes a new entry.
+type keyEntry struct {
+	keyRecord
+	ARN      string
+	material keystore.Key
+	header   []byte // the start of every ciphertext of the key
+}
+
+// place is what an id or a name is unique in.
+type place struct{ account, region, name string }
+
+// mirror is the stored metadata in memory, kept current by a watch.
+type mirror struct {
+	log *slog.Logger
+
+	mu       sync.RWMutex
+	revision store.Revision
+	advanced chan struct{}        // closed at the next revision
+	keys     map[string]*keyEntry // by Region and id: see keyIndex
+	aliases  map[place]*aliasRecord
+	named    map[place][]string // names of the aliases of a key, sorted
+	stores   map[string]*keyStoreRecord
+	material map[string]*materialRecord
+	doomed   map[string]*keyEntry // keys pending deletion
+	counts   map[place]int        // keys of an account in a Region
+
+	ready    chan struct{} // closed after the first snapshot
+	onChange func()
+}
+
+func newMirror(log *slog.Logger, onChange func()) *mirror {
+	m := &mirror{log: log, onChange: onChange, advanced: make(chan struct{}), ready: make(chan struct{})}
+	m.reset()
+	return m
+}
+
+func (m *mirror) reset() {
+	m.keys = make(map[string]*keyEntry)
+	m.aliases = make(map[place]*aliasRecord)
+	m.named = make(map[place][]string)
+	m.stores = make(map[string]*keyStoreRecord)
+	m.material = make(map[string]*materialRecord)
+	m.doomed = make(map[string]*keyEntry)
+	m.counts = make(map[place]int)
+}
+
+// run follows the store until ctx is done, and begins anew when the watch breaks.
+func (m *mirror) run(ctx context.Context, db store.Store) {
+	for ctx.Err() == nil {
+		err := db.Watch(ctx, m.snapshot, m.change)
+		if ctx.Err() != nil {
+			return
+		}
+		m.log.Error("the metadata watch broke; it begins anew", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (m *mirror) snapshot(rev store.Revision, r store.Reader) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reset()
+	for entry, err := range r.Scan("") {
+		if err != nil {
+			return err
+		}
+		m.apply(entry)
+	}
+	m.advance(rev)
+	select {
+	case <-m.ready:
+	default:
+		close(m.ready)
+	}
+	return nil
+}
+
+func (m *mirror) change(c store.Change) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, entry := range c.Entries {
+		m.apply(entry)
+	}
+	m.advance(c.Revision)
+	return nil
+}
+
+func (m *mirror) advance(rev store.Revision) {
+	m.revision = rev
+	close(m.advanced)
+	m.advanced = make(chan struct{})
+	m.onChange()
+}
+
+// wait returns when the mirror shows revision rev.
+func (m *mirror) wait(ctx context.Context, rev store.Revision) error {
+	for {
+		m.mu.RLock()
+		reached, next := m.revision >= rev, m.advanced
+		m.mu.RUnlock()
+		if reached {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-next:
+		}
+	}
+}
+
+// apply takes one stored entry over. A record that cannot be read is logged
+// and left out: one broken record must not take all keys down.
+func (m *mirror) apply(e store.Entry) {
+	var err error
+	switch {
+	case strings.HasPrefix(e.Key, keyPrefix):
+		err = m.applyKey(e)
+	case strings.HasPrefix(e.Key, aliasPrefix):
+		err = m.applyAlias(e)
+	case strings.HasPrefix(e.Key, keyStorePrefix):
+		err = applyRecord(m.stores, e)
+	case strings.HasPrefix(e.Key, materialPrefix):
+		err = applyRecord(m.material, e)
+	}
+	if err != nil {
+		m.log.Error("a stored record cannot be read", "path", e.Key, "error", err)
+	}
+}
+
+func applyRecord[T any](records map[string]*T, e store.Entry) error {
+	delete(records, e.Key)
+	if e.Value == nil {
+		return nil
+	}
+	rec, err := decode[T](e.Key, e.Value)
+	if err == nil {
+		records[e.Key] = rec
+	}
+	return err
+}
+
+// keyIndex finds a key by what a ciphertext tells of it. Key ids are unique in
+// a Region across accounts.
+func keyIndex(region, id string) string { return region + "/" + id }
+
+func (m *mirror) applyKey(e store.Entry) error {
+	_, rest, _ := strings.Cut(e.Key[len(keyPrefix):], "/") // without the account: Region and id
+	if old := m.keys[rest]; old != nil {
+		m.counts[place{account: old.Account, region: old.Region}]--
+	}
+	delete(m.keys, rest)
+	delete(m.doomed, rest)
+	if e.Value == nil {
+		return nil
+	}
+	rec, err := decode[keyRecord](e.Key, e.Value)
+	if err != nil {
+		return err
+	}
+	entry, err := newKeyEntry(rec)
+	if err != nil {
+		return err
+	}
+	m.keys[rest] = entry
+	m.counts[place{account: rec.Account, region: rec.Region}]++
+	if rec.pendingDeletion() {
+		m.doomed[rest] = entry
+	}
+	return nil
+}
+
+func newKeyEntry(rec *keyRecord) (*keyEntry, error) {
+	header, err := blob.AppendHeader(nil, blob.Header{Kind: blobKind(rec.Origin), KeyID: rec.ID, MaterialID: rec.MaterialID})
+	if err != nil {
+		return nil, err
+	}
+	arn := rec.arn()
+	return &keyEntry{
+		keyRecord: *rec,
+		ARN:       arn,
+		material:  keystore.Key{ID: rec.ID, ARN: arn, XksKeyID: rec.XksKeyID, Data: rec.MaterialData},
+		header:    header,
+	}, nil
+}
+
+func blobKind(o kmsapi.OriginType) blob.Kind {
+	switch o {
+	case kmsapi.OriginAWSCloudHSM:
+		return blob.HSM
+	case kmsapi.OriginExternalKeyStore:
+		return blob.XKS
+	default:
+		return blob.Soft
+	}
+}
+
+func (m *mirror) applyAlias(e store.Entry) error {
+	account, rest, _ := strings.Cut(e.Key[len(aliasPrefix):], "/")
+	region, name, _ := strings.Cut(rest, "/")
+	at := place{account, region, name}
+	if old := m.aliases[at]; old != nil {
+		owner := place{account, region, old.KeyID}
+		m.named[owner] = slices.DeleteFunc(slices.Clone(m.named[owner]), func(n string) bool { return n == name })
+		if len(m.named[owner]) == 0 {
+			delete(m.named, owner)
+		}
+		delete(m.aliases, at)
+	}
+	if e.Value == nil {
+		return nil
+	}
+	rec, err := decode[aliasRecord](e.Key, e.Value)
+	if err != nil {
+		return err
+	}
+	m.aliases[at] = rec
+	owner := place{account, region, rec.KeyID}
+	names := append(slices.Clone(m.named[owner]), name)
+	slices.Sort(names)
+	m.named[owner] = names
+	return nil
+}
+
+// key finds a key by Region and id, in whatever account.
+func (m *mirror) key(region, id string) *keyEntry {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.keys[keyIndex(region, id)]
+}
+
+func (m *mirror) alias(account, region, name string) *aliasRecord {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.aliases[place{account, region, name}]
+}
+
+// keyStore finds a custom key store of one account and Region.
+func (m *mirror) keyStore(account, region, id string) *keyStoreRecord {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.stores[path(keyStorePrefix, account, region, id)]
+}
+
+// keyStores gives the custom key stores that want wants, in no order.
+func (m *mirror) keyStores(want func(*keyStoreRecord) bool) []*keyStoreRecord {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var out []*keyStoreRecord
+	for _, rec := range m.stores {
+		if want(rec) {
+			out = append(out, rec)
+		}
+	}
+	return out
+}
+
+// dueKeys gives the keys whose deletion date has come.
+func (m *mirror) dueKeys(now time.Time) []*keyEntry {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var due []*keyEntry
+	for _, k := range m.doomed {
+		if !k.DeletionDate.After(now) {
+			due = append(due, k)
+		}
+	}
+	return due
+}
+
+// unclaimed gives the material records.
+func (m *mirror) unclaimed() []*materialRecord {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	out := make([]*materialRecord, 0, len(m.material))
+	for _, rec := range m.material {
+		out = append(out, rec)
+	}
+	return out
+}
+
+// countKeys counts the keys of an account in a Region.
+func (m *mirror) countKeys(account, region string) int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.counts[place{account: account, region: region}]
+}

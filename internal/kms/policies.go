@@ -1,0 +1,75 @@
+package kms
+
+import (
+	"context"
+	"fmt"
+
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/policy"
+)
+
+// maxPolicy is the longest key policy, in bytes.
+const maxPolicy = 32768
+
+// policyName is the name of every key's one policy.
+const policyName = "default"
+
+// checkPolicy refuses a key policy that cannot be kept.
+func checkPolicy(document string) error {
+	if len(document) > maxPolicy {
+		return kmsapi.Errorf(kmsapi.LimitExceeded, "The key policy is longer than %d bytes.", maxPolicy)
+	}
+	if err := policy.CheckKeyPolicy(document); err != nil {
+		return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "The key policy is not valid: %v.", err)
+	}
+	return nil
+}
+
+// defaultPolicy lets the IAM policies of the account decide.
+func defaultPolicy(region, account string) string {
+	return fmt.Sprintf(`{
+  "Version" : "2012-10-17",
+  "Id" : "key-default-1",
+  "Statement" : [ {
+    "Sid" : "Enable IAM User Permissions",
+    "Effect" : "Allow",
+    "Principal" : {
+      "AWS" : "arn:%s:iam::%s:root"
+    },
+    "Action" : "kms:*",
+    "Resource" : "*"
+  } ]
+}`, kmsapi.PartitionOf(region), account)
+}
+
+func checkPolicyName(name string) error {
+	if name != "" && name != policyName {
+		return kmsapi.Errorf(kmsapi.NotFound, "No such policy exists: a key has one policy, named %s.", policyName)
+	}
+	return nil
+}
+
+func (c *call) getKeyPolicy(_ context.Context, in *kmsapi.GetKeyPolicyRequest) (*kmsapi.GetKeyPolicyResponse, error) {
+	k, err := c.manage(in.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPolicyName(in.PolicyName); err != nil {
+		return nil, err
+	}
+	return &kmsapi.GetKeyPolicyResponse{Policy: k.Policy, PolicyName: policyName}, nil
+}
+
+func (c *call) putKeyPolicy(ctx context.Context, in *kmsapi.PutKeyPolicyRequest) (*kmsapi.Empty, error) {
+	_, err := c.change(ctx, in.KeyID, func(k *keyRecord) error {
+		if err := checkPolicyName(in.PolicyName); err != nil {
+			return err
+		}
+		if err := checkPolicy(in.Policy); err != nil {
+			return err
+		}
+		k.Policy = in.Policy
+		return nil
+	})
+	return none, err
+}

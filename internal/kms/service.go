@@ -1,0 +1,169 @@
+package kms
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/rootkey"
+	"kastellan.dev/internal/store"
+)
+
+// Config is what a Service is made of. Store, Soft, Sealer and Audit are required.
+type Config struct {
+	Store  store.Store      // the metadata
+	Soft   keystore.Store   // the store of keys with the origin AWS_KMS
+	Kinds  []keystore.Kind  // the custom key store types that this process can connect
+	Sealer rootkey.Sealer   // seals passwords and credentials for storage
+	Audit  audit.Writer     //
+	Logger *slog.Logger     // nil means slog.Default
+	Now    func() time.Time // nil means time.Now
+	Quotas Quotas
+
+	// ConnectTimeout bounds one attempt to connect; zero means 20 min for
+	// AWS_CLOUDHSM and 5 min for EXTERNAL_KEY_STORE stores, as on AWS.
+	ConnectTimeout time.Duration
+	// Lease is how long a process that died while it was connecting or
+	// disconnecting a store keeps others from taking over; zero means 15 s.
+	// A store that is Exclusive is taken over at once.
+	Lease time.Duration
+	// Sweep is how often due deletions, abandoned material and lost leases are
+	// looked for; zero means 1 s.
+	Sweep time.Duration
+
+	// FaultPoint, if set, is told when durable steps are reached. Tests stop the process in it.
+	FaultPoint func(point string)
+}
+
+// Quotas are the limits of one account in one Region; zero means AWS's default.
+type Quotas struct {
+	Keys          int     // 100,000
+	AliasesPerKey int     // 50
+	KeyStores     int     // 10
+	KeyStoreRate  float64 // cryptographic requests per second and custom key store: 1,800
+}
+
+func (q *Quotas) defaults() {
+	for value, standard := range map[*int]int{&q.Keys: 100_000, &q.AliasesPerKey: 50, &q.KeyStores: 10} {
+		if *value == 0 {
+			*value = standard
+		}
+	}
+	if q.KeyStoreRate == 0 {
+		q.KeyStoreRate = 1800
+	}
+}
+
+// Service is the key management service. Start it with Open, end it with Close.
+type Service struct {
+	db     store.Store
+	soft   keystore.Store
+	kinds  map[kmsapi.CustomKeyStoreType]keystore.Kind
+	sealer rootkey.Sealer
+	audit  audit.Writer
+	log    *slog.Logger
+	now    func() time.Time
+	quotas Quotas
+	sweep  time.Duration
+	fault  func(point string)
+
+	node   string // this process, among all that ever owned something
+	mirror *mirror
+	conns  *connections
+
+	ctx    context.Context // ends with the service; for work behind the calls
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+}
+
+// Open starts a Service. It returns once the stored metadata is in memory;
+// custom key stores that were connected come back in the background.
+func Open(ctx context.Context, cfg Config) (*Service, error) {
+	cfg.Quotas.defaults()
+	s := &Service{
+		db: cfg.Store, soft: cfg.Soft, sealer: cfg.Sealer, audit: cfg.Audit,
+		log: cfg.Logger, now: cfg.Now, quotas: cfg.Quotas, sweep: cfg.Sweep, fault: cfg.FaultPoint,
+		kinds: make(map[kmsapi.CustomKeyStoreType]keystore.Kind),
+		node:  randomHex(8),
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.sweep == 0 {
+		s.sweep = time.Second
+	}
+	if s.fault == nil {
+		s.fault = func(string) {}
+	}
+	for _, kind := range cfg.Kinds {
+		s.kinds[kind.Type()] = kind
+	}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.conns = newConnections(s, cfg.ConnectTimeout, cfg.Lease)
+	s.mirror = newMirror(s.log, s.conns.kick)
+	s.work.Go(func() { s.mirror.run(s.ctx, s.db) })
+	select {
+	case <-s.mirror.ready:
+	case <-ctx.Done():
+		s.cancel()
+		s.work.Wait()
+		return nil, fmt.Errorf("reading the stored metadata: %w", ctx.Err())
+	}
+	s.work.Go(s.conns.run)
+	s.work.Go(s.runSweeper)
+	return s, nil
+}
+
+// Close ends the work behind the calls and closes the connections to key
+// stores, without changing their state: a store that is CONNECTED is so again
+// when the next process starts. No call may be running. It does not close the
+// metadata store.
+func (s *Service) Close() {
+	s.cancel()
+	s.work.Wait()
+	s.conns.closeAll()
+}
+
+// update commits fn and returns when the mirror shows it, so that a caller
+// reads its own writes.
+func (s *Service) update(ctx context.Context, fn func(store.Tx) error) error {
+	rev, err := s.db.Update(ctx, fn)
+	if err != nil {
+		return err
+	}
+	return s.mirror.wait(ctx, rev)
+}
+
+// keyStore of an origin: the soft store, or the connection of a custom store.
+func (s *Service) keyStoreOf(k *keyEntry) (keystore.Store, error) {
+	if k.StoreID == "" {
+		return s.soft, nil
+	}
+	return s.conns.use(k.StoreID)
+}
+
+// randomHex gives 2n hexadecimal digits.
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// newUUID gives a random UUID, version 4.
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

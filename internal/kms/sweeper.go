@@ -1,0 +1,201 @@
+package kms
+
+import (
+	"context"
+	"time"
+
+	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/store"
+)
+
+// runSweeper deletes keys whose date has come and material that no key claims.
+func (s *Service) runSweeper() {
+	tick := time.NewTicker(s.sweep)
+	defer tick.Stop()
+	for {
+		s.deleteDue()
+		s.destroyUnclaimed()
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Service) deleteDue() {
+	for _, k := range s.mirror.dueKeys(s.now()) {
+		if err := s.deleteKey(k); err != nil && s.ctx.Err() == nil {
+			s.log.Error("a key that is due cannot be deleted; it is tried again", "key", k.ARN, "error", err)
+		}
+	}
+}
+
+// deleteKey deletes the key's record, its aliases and its reservation, and
+// leaves its material to destroyUnclaimed.
+func (s *Service) deleteKey(k *keyEntry) error {
+	err := s.update(s.ctx, func(tx store.Tx) error {
+		rec, err := load[keyRecord](tx, k.path())
+		if err != nil || rec == nil || !rec.pendingDeletion() || rec.DeletionDate.After(s.now()) {
+			return err // gone already, or cancelled
+		}
+		if err := deleteAliases(tx, rec); err != nil {
+			return err
+		}
+		if rec.XksKeyID != "" {
+			if err := tx.Delete(reservationPath(rec.StoreID, rec.XksKeyID)); err != nil {
+				return err
+			}
+		}
+		orphan := &materialRecord{Account: rec.Account, Region: rec.Region, StoreID: rec.StoreID, Key: k.material}
+		if err := save(tx, orphan.path(), orphan); err != nil {
+			return err
+		}
+		return tx.Delete(rec.path())
+	})
+	if err == nil {
+		s.recordEvent(k.Account, k.Region, "DeleteKey", k.ARN, map[string]string{"customKeyStoreId": k.StoreID})
+	}
+	return err
+}
+
+func deleteAliases(tx store.Tx, k *keyRecord) error {
+	var doomed []string
+	for entry, err := range tx.Scan(path(aliasPrefix, k.Account, k.Region, "")) {
+		if err != nil {
+			return err
+		}
+		alias, err := decode[aliasRecord](entry.Key, entry.Value)
+		if err != nil {
+			return err
+		}
+		if alias.KeyID == k.ID {
+			doomed = append(doomed, entry.Key)
+		}
+	}
+	for _, at := range doomed {
+		if err := tx.Delete(at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// abandon gives up the making of a key.
+func (s *Service) abandon(m *materialRecord) {
+	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+	defer cancel()
+	if err := s.disown(ctx, m); err != nil {
+		s.log.Error("a key that could not be made is cleaned up later", "key", m.Key.ARN, "error", err)
+	}
+}
+
+// disown leaves a material record to whoever sweeps next.
+func (s *Service) disown(ctx context.Context, m *materialRecord) error {
+	return s.update(ctx, func(tx store.Tx) error {
+		rec, err := load[materialRecord](tx, m.path())
+		if err != nil || rec == nil {
+			return err
+		}
+		rec.Owner, rec.NotUntil = "", time.Time{}
+		return save(tx, rec.path(), rec)
+	})
+}
+
+// destroyUnclaimed destroys material that no key claims, where its store is
+// within reach; otherwise it stays on record until the store is connected or deleted.
+func (s *Service) destroyUnclaimed() {
+	for _, m := range s.mirror.unclaimed() {
+		if err := s.settle(m); err != nil && s.ctx.Err() == nil {
+			s.log.Warn("key material that is no longer needed could not be destroyed; it is tried again", "key", m.Key.ARN, "error", err)
+		}
+	}
+}
+
+// settle takes a material record one step further. A record that somebody
+// owned is disowned first, so that its key cannot be claimed any more.
+func (s *Service) settle(m *materialRecord) error {
+	if m.Owner != "" {
+		if m.NotUntil.After(s.now()) && (m.Owner == s.node || !s.db.Exclusive()) {
+			return nil // somebody is at work on it
+		}
+		return s.disown(s.ctx, m)
+	}
+	done, err := s.destroy(m)
+	if err != nil || !done {
+		return err
+	}
+	return s.forget(m)
+}
+
+// destroy tells whether the record has served: the material is gone, is in
+// use after all, or is beyond reach for ever.
+func (s *Service) destroy(m *materialRecord) (done bool, err error) {
+	if s.mirror.key(m.Region, m.Key.ID) != nil {
+		return true, nil
+	}
+	ks := s.soft
+	if m.StoreID != "" {
+		rec := s.mirror.keyStore(m.Account, m.Region, m.StoreID)
+		if rec == nil {
+			return true, nil
+		}
+		conn, err := s.conns.reach(m.StoreID)
+		if err != nil || rec.State != kmsapi.Connected {
+			return false, nil
+		}
+		ks = conn
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	defer cancel()
+	err = ks.DeleteKey(ctx, keystore.Call{PrincipalARN: "AWS Internal", Operation: "DeleteKey", RequestID: newUUID()}, m.Key)
+	return err == nil, err
+}
+
+// forget deletes the material record, and the reservation that its key
+// holds unless the key exists.
+func (s *Service) forget(m *materialRecord) error {
+	return s.update(s.ctx, func(tx store.Tx) error {
+		if m.Key.XksKeyID != "" {
+			at := reservationPath(m.StoreID, m.Key.XksKeyID)
+			holder, _, err := tx.Get(at)
+			if err != nil {
+				return err
+			}
+			key, err := load[keyRecord](tx, path(keyPrefix, m.Account, m.Region, m.Key.ID))
+			if err != nil {
+				return err
+			}
+			if string(holder) == m.Key.ID && key == nil {
+				if err := tx.Delete(at); err != nil {
+					return err
+				}
+			}
+		}
+		return tx.Delete(m.path())
+	})
+}
+
+// recordEvent writes the record of something the service did by itself.
+func (s *Service) recordEvent(account, region, name, keyARN string, data map[string]string) {
+	r := &audit.Record{
+		EventVersion: "1.11", UserIdentity: audit.UserIdentity{AccountID: account, InvokedBy: "AWS Internal"},
+		EventTime: s.now().UTC(), EventSource: "kms.amazonaws.com", EventName: name, AWSRegion: region,
+		SourceIPAddress: "AWS Internal", UserAgent: "AWS Internal", EventID: newUUID(),
+		EventType: audit.ServiceEvent, ManagementEvent: true, EventCategory: "Management", RecipientAccountID: account,
+		AdditionalEventData: make(map[string]string, len(data)),
+	}
+	for k, v := range data {
+		if v != "" {
+			r.AdditionalEventData[k] = v
+		}
+	}
+	if keyARN != "" {
+		r.Resources = []audit.Resource{{AccountID: account, Type: "AWS::KMS::Key", ARN: keyARN}}
+	}
+	if err := s.audit.Write(s.ctx, r); err != nil {
+		s.log.Error("what the service did by itself could not be recorded", "event", name, "error", err)
+	}
+}
