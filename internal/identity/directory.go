@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -49,9 +48,6 @@ type Directory struct {
 	entries map[string]*Entry
 }
 
-// New checks the accounts and builds a Directory.
-func New(accounts []Account) (*Directory, error) { return nil, errors.New("identity: not implemented") }
-
 // Lookup finds an access key.
 func (d *Directory) Lookup(accessKeyID string) (*Entry, bool) {
 	e, ok := d.entries[accessKeyID]
@@ -73,7 +69,7 @@ func NewSource(d *Directory) *Source {
 // Load gives the Directory that is in force.
 func (s *Source) Load() *Directory { return s.current.Load() }
 
-// Replace puts d in force; requests that began before finish with what they found.
+// Replace puts d in force. Requests that began before keep what they found.
 func (s *Source) Replace(d *Directory) { s.current.Store(d) }
 
 // Lookup finds an access key in the Directory that is in force.
