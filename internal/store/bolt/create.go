@@ -1,0 +1,73 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"go.etcd.io/bbolt"
+)
+
+// Create makes an empty store in a new file, mode 0600, and opens it. A file
+// that exists is an error that wraps fs.ErrExist.
+//
+// The file is made under another name and linked to path when it is complete
+// and on disk, so that a crash leaves the whole store or none.
+func Create(path string) (*Store, error) {
+	if err := create(path); err != nil {
+		return nil, fmt.Errorf("creating the metadata store: %w", err)
+	}
+	return Open(path)
+}
+
+func create(path string) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, filepath.Base(path)+".new-*")
+	if err != nil {
+		return err
+	}
+	draft := f.Name()
+	defer os.Remove(draft)
+	if err := f.Close(); err != nil {
+		return err
+	}
+	db, err := openFile(draft, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(db.Update(initialise), db.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(draft, path); err != nil {
+		return err
+	}
+	if err := os.Remove(draft); err != nil {
+		return err
+	}
+	return syncDirectory(dir)
+}
+
+func initialise(tx *bbolt.Tx) error {
+	if _, err := tx.CreateBucket(dataBucket); err != nil {
+		return err
+	}
+	meta, err := tx.CreateBucket(metaBucket)
+	if err != nil {
+		return err
+	}
+	if err := meta.Put(revisionKey, binary.BigEndian.AppendUint64(nil, 0)); err != nil {
+		return err
+	}
+	return meta.Put(formatKey, []byte(format))
+}
+
+// syncDirectory makes a new name in a directory last.
+func syncDirectory(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
