@@ -144,7 +144,7 @@ func (c *call) deleteAlias(ctx context.Context, in *kmsapi.DeleteAliasRequest) (
 	})
 }
 
-func (c *call) listAliases(ctx context.Context, in *kmsapi.ListAliasesRequest) (*kmsapi.ListAliasesResponse, error) {
+func (c *call) listAliases(_ context.Context, in *kmsapi.ListAliasesRequest) (*kmsapi.ListAliasesResponse, error) {
 	if err := c.permit(); err != nil {
 		return nil, err
 	}
@@ -156,14 +156,13 @@ func (c *call) listAliases(ctx context.Context, in *kmsapi.ListAliasesRequest) (
 		}
 		keyID = k.ID
 	}
-	page, next, err := list(ctx, c, aliasPrefix, in.Limit, 50, 100, in.Marker, func(a *aliasRecord) bool {
-		return keyID == "" || a.KeyID == keyID
-	})
+	all := c.s.mirror.aliasesOf(c.caller.Account, c.caller.Region, keyID)
+	found, next, err := page(c, aliasPrefix, all, in.Limit, 50, 100, in.Marker)
 	if err != nil {
 		return nil, err
 	}
 	out := &kmsapi.ListAliasesResponse{NextMarker: next, Truncated: next != ""}
-	for _, a := range page {
+	for _, a := range found {
 		out.Aliases = append(out.Aliases, kmsapi.AliasListEntry{
 			AliasName: a.Name, AliasArn: a.arn(), TargetKeyID: a.KeyID,
 			CreationDate: kmsapi.At(a.Created), LastUpdatedDate: kmsapi.At(a.Updated),

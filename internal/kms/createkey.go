@@ -171,9 +171,13 @@ func (c *call) makeKey(ctx context.Context, rec *keyRecord) error {
 }
 
 func (c *call) makeMaterial(ctx context.Context, rec *keyRecord) (keystore.Material, error) {
-	ks, err := c.s.keyStoreOf(&keyEntry{keyRecord: *rec})
-	if err != nil {
-		return keystore.Material{}, err
+	ks := c.s.soft
+	if rec.StoreID != "" {
+		conn, err := c.s.conns.reach(rec.StoreID)
+		if err != nil {
+			return keystore.Material{}, err
+		}
+		ks = conn
 	}
 	c.note("customKeyStoreId", rec.StoreID)
 	c.note("xksKeyId", rec.XksKeyID)

@@ -50,17 +50,18 @@ func (s *Service) metadata(k *keyEntry) *kmsapi.KeyMetadata {
 	return m
 }
 
-func (c *call) listKeys(ctx context.Context, in *kmsapi.ListKeysRequest) (*kmsapi.ListKeysResponse, error) {
+func (c *call) listKeys(_ context.Context, in *kmsapi.ListKeysRequest) (*kmsapi.ListKeysResponse, error) {
 	if err := c.permit(); err != nil {
 		return nil, err
 	}
-	page, next, err := list(ctx, c, keyPrefix, in.Limit, 100, 1000, in.Marker, func(*keyRecord) bool { return true })
+	all := c.s.mirror.keysOf(c.caller.Account, c.caller.Region)
+	keys, next, err := page(c, keyPrefix, all, in.Limit, 100, 1000, in.Marker)
 	if err != nil {
 		return nil, err
 	}
 	out := &kmsapi.ListKeysResponse{NextMarker: next, Truncated: next != ""}
-	for _, k := range page {
-		out.Keys = append(out.Keys, kmsapi.KeyListEntry{KeyID: k.ID, KeyArn: k.arn()})
+	for _, k := range keys {
+		out.Keys = append(out.Keys, kmsapi.KeyListEntry{KeyID: k.ID, KeyArn: k.ARN})
 	}
 	return out, nil
 }

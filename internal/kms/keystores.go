@@ -171,25 +171,26 @@ func allKeyStores(r store.Reader) ([]*keyStoreRecord, error) {
 }
 
 // describeCustomKeyStores lists stores in the order of their ids.
-func (c *call) describeCustomKeyStores(ctx context.Context, in *kmsapi.DescribeCustomKeyStoresRequest) (*kmsapi.DescribeCustomKeyStoresResponse, error) {
+func (c *call) describeCustomKeyStores(_ context.Context, in *kmsapi.DescribeCustomKeyStoresRequest) (*kmsapi.DescribeCustomKeyStoresResponse, error) {
 	if err := c.permit(); err != nil {
 		return nil, err
 	}
 	if in.CustomKeyStoreID != "" && in.CustomKeyStoreName != "" {
 		return nil, invalid("Use either CustomKeyStoreId or CustomKeyStoreName, not both.")
 	}
-	wanted := func(r *keyStoreRecord) bool {
-		return (in.CustomKeyStoreID == "" || r.ID == in.CustomKeyStoreID) && (in.CustomKeyStoreName == "" || r.Name == in.CustomKeyStoreName)
-	}
-	page, next, err := list(ctx, c, keyStorePrefix, in.Limit, 1000, 1000, in.Marker, wanted)
+	all := c.s.mirror.keyStores(func(r *keyStoreRecord) bool {
+		return r.Account == c.caller.Account && r.Region == c.caller.Region &&
+			(in.CustomKeyStoreID == "" || r.ID == in.CustomKeyStoreID) && (in.CustomKeyStoreName == "" || r.Name == in.CustomKeyStoreName)
+	})
+	stores, next, err := page(c, keyStorePrefix, all, in.Limit, 1000, 1000, in.Marker)
 	if err != nil {
 		return nil, err
 	}
-	if len(page) == 0 && (in.CustomKeyStoreID != "" || in.CustomKeyStoreName != "") {
+	if len(stores) == 0 && (in.CustomKeyStoreID != "" || in.CustomKeyStoreName != "") {
 		return nil, keyStoreNotFound()
 	}
 	out := &kmsapi.DescribeCustomKeyStoresResponse{NextMarker: next, Truncated: next != ""}
-	for _, rec := range page {
+	for _, rec := range stores {
 		out.CustomKeyStores = append(out.CustomKeyStores, rec.entry())
 	}
 	return out, nil

@@ -1,55 +1,35 @@
 package kms
 
 import (
-	"context"
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"kastellan.dev/internal/kmsapi"
-	"kastellan.dev/internal/store"
 )
 
-// list gives one page of the records of the caller's account and Region
-// below prefix that want wants, in the order of their storage keys, and the
-// marker of the next page, empty when there is none.
-func list[T any](ctx context.Context, c *call, prefix string, limit *int32, standard, most int, marker string, want func(*T) bool) (page []*T, next string, err error) {
+// stored is a record with its storage key, which orders lists.
+type stored interface{ path() string }
+
+// page cuts one page out of the records of the caller's account and Region
+// below prefix, in the order of their storage keys. next is the marker of the
+// page after it, empty when there is none.
+func page[T stored](c *call, prefix string, all []T, limit *int32, standard, most int, marker string) (out []T, next string, err error) {
 	size := standard
 	if limit != nil {
 		size = min(int(*limit), most)
 	}
-	within := path(prefix, c.caller.Account, c.caller.Region, "")
-	after, err := openMarker(marker, within)
+	after, err := openMarker(marker, path(prefix, c.caller.Account, c.caller.Region, ""))
 	if err != nil {
 		return nil, "", err
 	}
-	err = c.s.db.View(ctx, func(r store.Reader) error {
-		last := ""
-		for entry, err := range r.Scan(within) {
-			if err != nil {
-				return err
-			}
-			if entry.Key <= after {
-				continue
-			}
-			rec, err := decode[T](entry.Key, entry.Value)
-			if err != nil {
-				return err
-			}
-			if !want(rec) {
-				continue
-			}
-			if len(page) == size {
-				next = closeMarker(last)
-				return nil
-			}
-			page, last = append(page, rec), entry.Key
-		}
-		return nil
-	})
-	return page, next, err
+	all = slices.DeleteFunc(all, func(r T) bool { return r.path() <= after })
+	slices.SortFunc(all, func(a, b T) int { return strings.Compare(a.path(), b.path()) })
+	if len(all) <= size {
+		return all, "", nil
+	}
+	return all[:size], base64.RawURLEncoding.EncodeToString([]byte(all[size-1].path())), nil
 }
-
-func closeMarker(last string) string { return base64.RawURLEncoding.EncodeToString([]byte(last)) }
 
 func openMarker(marker, within string) (string, error) {
 	if marker == "" {

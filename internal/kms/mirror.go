@@ -3,7 +3,6 @@ package kms
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +34,6 @@ type mirror struct {
 	advanced chan struct{}        // closed at the next revision
 	keys     map[string]*keyEntry // by Region and id: see keyIndex
 	aliases  map[place]*aliasRecord
-	named    map[place][]string // names of the aliases of a key, sorted
 	stores   map[string]*keyStoreRecord
 	material map[string]*materialRecord
 	doomed   map[string]*keyEntry // keys pending deletion
@@ -54,7 +52,6 @@ func newMirror(log *slog.Logger, onChange func()) *mirror {
 func (m *mirror) reset() {
 	m.keys = make(map[string]*keyEntry)
 	m.aliases = make(map[place]*aliasRecord)
-	m.named = make(map[place][]string)
 	m.stores = make(map[string]*keyStoreRecord)
 	m.material = make(map[string]*materialRecord)
 	m.doomed = make(map[string]*keyEntry)
@@ -218,28 +215,15 @@ func blobKind(o kmsapi.OriginType) blob.Kind {
 func (m *mirror) applyAlias(e store.Entry) error {
 	account, rest, _ := strings.Cut(e.Key[len(aliasPrefix):], "/")
 	region, name, _ := strings.Cut(rest, "/")
-	at := place{account, region, name}
-	if old := m.aliases[at]; old != nil {
-		owner := place{account, region, old.KeyID}
-		m.named[owner] = slices.DeleteFunc(slices.Clone(m.named[owner]), func(n string) bool { return n == name })
-		if len(m.named[owner]) == 0 {
-			delete(m.named, owner)
-		}
-		delete(m.aliases, at)
-	}
+	delete(m.aliases, place{account, region, name})
 	if e.Value == nil {
 		return nil
 	}
 	rec, err := decode[aliasRecord](e.Key, e.Value)
-	if err != nil {
-		return err
+	if err == nil {
+		m.aliases[place{account, region, name}] = rec
 	}
-	m.aliases[at] = rec
-	owner := place{account, region, rec.KeyID}
-	names := append(slices.Clone(m.named[owner]), name)
-	slices.Sort(names)
-	m.named[owner] = names
-	return nil
+	return err
 }
 
 // key finds a key by Region and id, in whatever account.
@@ -304,4 +288,30 @@ func (m *mirror) countKeys(account, region string) int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.counts[place{account: account, region: region}]
+}
+
+// keysOf gives the keys of an account in a Region, in no order.
+func (m *mirror) keysOf(account, region string) []*keyEntry {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var out []*keyEntry
+	for _, k := range m.keys {
+		if k.Account == account && k.Region == region {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// aliasesOf gives the aliases of an account in a Region, or those of one key, in no order.
+func (m *mirror) aliasesOf(account, region, keyID string) []*aliasRecord {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var out []*aliasRecord
+	for _, a := range m.aliases {
+		if a.Account == account && a.Region == region && (keyID == "" || a.KeyID == keyID) {
+			out = append(out, a)
+		}
+	}
+	return out
 }

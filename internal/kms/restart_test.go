@@ -1,0 +1,128 @@
+package kms_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/kms"
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/store"
+)
+
+func TestAConnectedStoreServesAgainAfterARestartWithoutConnecting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.createHSM("hsm", cluster)
+	w.connected(id)
+	key := w.createKey(&kmsapi.CreateKeyRequest{Origin: kmsapi.OriginAWSCloudHSM, CustomKeyStoreID: id})
+	in := &kmsapi.EncryptRequest{KeyID: key.KeyID, Plaintext: secretBytes("x")}
+	sealed := must(do[kmsapi.EncryptResponse](w, root(account), "Encrypt", in))(t)
+	w.restart()
+	eventually(t, "the connection", func() bool {
+		_, err := do[kmsapi.DecryptResponse](w, root(account), "Decrypt", &kmsapi.DecryptRequest{CiphertextBlob: sealed.CiphertextBlob})
+		return err == nil
+	})
+	if connects, resumes, open := w.hsm.counts(); connects != 1 || resumes != 1 || open != 1 {
+		t.Errorf("%d attempts, %d resumed, %d open", connects, resumes, open)
+	}
+}
+
+// hang makes Connect wait until the service ends, and returns a channel that
+// is closed when it does.
+func hang(kind *fakeKind) <-chan struct{} {
+	entered := make(chan struct{})
+	kind.inConnect(func(ctx context.Context, _ keystore.Passwords) error {
+		close(entered)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	return entered
+}
+
+func TestAnInterruptedConnectIsFinishedByTheNextProcess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.createHSM("hsm", cluster)
+	entered := hang(w.hsm)
+	if err := w.connect(id); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	w.s.Close()
+	w.hsm.inConnect(nil)
+	w.start()
+	w.waitFor(id, kmsapi.Connected)
+}
+
+// shared is a store that other processes may have open too.
+type shared struct{ store.Store }
+
+func (shared) Exclusive() bool { return false }
+
+func TestInASharedStoreOnlyALostLeaseIsTakenOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *kms.Config) { c.Store = shared{c.Store} })
+	id := w.createHSM("hsm", cluster)
+	entered := hang(w.hsm)
+	if err := w.connect(id); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	w.s.Close()
+	w.hsm.inConnect(nil)
+	w.start()
+	if state := w.describe(id).ConnectionState; state != kmsapi.Connecting {
+		t.Fatalf("the store is %s while the lease holds", state)
+	}
+	w.clock.Advance(time.Minute)
+	w.waitFor(id, kmsapi.Connected)
+}
+
+func TestTwoProcessesShareTheWork(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *kms.Config) { c.Store = shared{c.Store} })
+	second, err := kms.Open(context.Background(), w.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.Close)
+	id := w.createHSM("hsm", cluster)
+	w.connected(id)
+	eventually(t, "a connection in each process", func() bool {
+		connects, resumes, open := w.hsm.counts()
+		return connects == 1 && resumes == 1 && open == 2
+	})
+	key := w.createKey(&kmsapi.CreateKeyRequest{Origin: kmsapi.OriginAWSCloudHSM, CustomKeyStoreID: id})
+	other := &world{t: t, s: second}
+	eventually(t, "the key in the other process", func() bool {
+		_, err := do[kmsapi.EncryptResponse](other, root(account), "Encrypt", &kmsapi.EncryptRequest{KeyID: key.KeyID, Plaintext: secretBytes("x")})
+		return err == nil
+	})
+	if _, err := do[kmsapi.DisconnectCustomKeyStoreResponse](other, root(account), "DisconnectCustomKeyStore", &kmsapi.DisconnectCustomKeyStoreRequest{CustomKeyStoreID: id}); err != nil {
+		t.Fatal(err)
+	}
+	w.waitFor(id, kmsapi.Disconnected)
+	eventually(t, "no connection in either", func() bool {
+		_, _, open := w.hsm.counts()
+		return open == 0
+	})
+}
+
+func TestADeletedStoreLeavesNoConnection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.createXKS("xks", "proxy.example.com")
+	w.connected(id)
+	if err := w.disconnect(id); err != nil {
+		t.Fatal(err)
+	}
+	w.waitFor(id, kmsapi.Disconnected)
+	must(do[kmsapi.DeleteCustomKeyStoreResponse](w, root(account), "DeleteCustomKeyStore", &kmsapi.DeleteCustomKeyStoreRequest{CustomKeyStoreID: id}))(t)
+	_, err := do[kmsapi.DescribeCustomKeyStoresResponse](w, root(account), "DescribeCustomKeyStores", &kmsapi.DescribeCustomKeyStoresRequest{CustomKeyStoreID: id})
+	wantCode(t, err, kmsapi.CustomKeyStoreNotFound)
+	if again := w.createXKS("xks", "proxy.example.com"); again == id {
+		t.Error("an id was given twice")
+	}
+}
