@@ -67,7 +67,7 @@ var _ store.Store = (*Store)(nil)
 // Open opens the store in the file path. A missing file is an error that
 // wraps fs.ErrNotExist.
 func Open(path string) (*Store, error) {
-	db, err := openFile(path, os.O_RDWR)
+	db, err := openFile(path, false)
 	if err != nil {
 		return nil, fmt.Errorf("opening the metadata store: %w", err)
 	}
@@ -79,19 +79,19 @@ func Open(path string) (*Store, error) {
 	return s, nil
 }
 
-// openFile opens a bbolt file with exactly the given flags: bbolt itself would
-// make a file that is missing, and a database of one that is empty.
-func openFile(path string, flags int) (*bbolt.DB, error) {
+// openFile opens a bbolt file that exists: bbolt itself would make one that is
+// missing, and a database of one that is empty.
+func openFile(path string, mayBeEmpty bool) (*bbolt.DB, error) {
 	options := &bbolt.Options{
 		Timeout:      lockWait,
 		FreelistType: bbolt.FreelistMapType,
-		OpenFile: func(path string, _ int, mode os.FileMode) (*os.File, error) {
-			f, err := os.OpenFile(path, flags, mode)
-			if err != nil {
-				return nil, err
+		OpenFile: func(path string, _ int, _ os.FileMode) (*os.File, error) {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil || mayBeEmpty {
+				return f, err
 			}
-			if info, err := f.Stat(); err != nil || flags&os.O_CREATE == 0 && info.Size() == 0 {
-				return nil, errors.Join(fmt.Errorf("%s is not a metadata store: it is empty", path), err, f.Close())
+			if info, err := f.Stat(); err != nil || info.Size() == 0 {
+				return nil, errors.Join(fmt.Errorf("%s is no metadata store: it is empty or unreadable", path), err, f.Close())
 			}
 			return f, nil
 		},
@@ -109,7 +109,7 @@ func openFile(path string, flags int) (*bbolt.DB, error) {
 func checkFormat(tx *bbolt.Tx) error {
 	meta := tx.Bucket(metaBucket)
 	if meta == nil || tx.Bucket(dataBucket) == nil {
-		return errors.New("the file is not a metadata store")
+		return errors.New("the file is no metadata store")
 	}
 	if got := string(meta.Get(formatKey)); got != format {
 		return fmt.Errorf("the file has format %q, this version reads format %s", got, format)

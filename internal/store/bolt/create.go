@@ -33,7 +33,7 @@ func create(path string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	db, err := openFile(draft, os.O_RDWR|os.O_CREATE)
+	db, err := openFile(draft, true)
 	if err != nil {
 		return err
 	}
