@@ -30,11 +30,11 @@ func TestParametersLeaveSecretsAndBlobsOut(t *testing.T) {
 		"an empty request is null": {&kmsapi.ListKeysRequest{}, ""},
 		"encrypt shows key and context": {&kmsapi.EncryptRequest{
 			KeyID: "k", Plaintext: secret.New([]byte("plain-marker")), EncryptionContext: map[string]string{"a": "b"}, GrantTokens: []string{"token-marker"},
-		}, `{"encryptionContext":{"a":"b"},"keyId":"k"}`},
+		}, `{"keyId":"k","encryptionContext":{"a":"b"}}`},
 		"decrypt does not show the ciphertext": {&kmsapi.DecryptRequest{CiphertextBlob: []byte("blob-marker"), KeyID: "k"}, `{"keyId":"k"}`},
 		"a cluster is called by CloudTrail's name and its password is not shown": {&kmsapi.CreateCustomKeyStoreRequest{
 			CustomKeyStoreName: "n", CloudHsmClusterID: "cluster-1", KeyStorePassword: secret.NewText("password-marker"),
-		}, `{"clusterId":"cluster-1","customKeyStoreName":"n"}`},
+		}, `{"customKeyStoreName":"n","clusterId":"cluster-1"}`},
 		"a proxy's credential is not shown": {&kmsapi.CreateCustomKeyStoreRequest{
 			CustomKeyStoreName: "n",
 			XksProxyAuthenticationCredential: &kmsapi.XksProxyAuthenticationCredential{
@@ -43,7 +43,7 @@ func TestParametersLeaveSecretsAndBlobsOut(t *testing.T) {
 		}, `{"customKeyStoreName":"n","xksProxyAuthenticationCredential":{}}`},
 		"times and lists": {&kmsapi.ScheduleKeyDeletionResponse{
 			KeyID: "k", DeletionDate: kmsapi.At(time.Date(2026, 8, 10, 22, 38, 27, 0, time.UTC)), KeyState: "PendingDeletion",
-		}, `{"deletionDate":"Aug 10, 2026, 10:38:27 PM","keyId":"k","keyState":"PendingDeletion"}`},
+		}, `{"keyId":"k","deletionDate":"Aug 10, 2026, 10:38:27 PM","keyState":"PendingDeletion"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,5 +105,35 @@ func TestARecordThatCannotBeWrittenIsAnError(t *testing.T) {
 	err := audit.NewFile(fullDisk{}).Write(context.Background(), &audit.Record{})
 	if err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestARecordIsEncodedAsEncodingJSONWould(t *testing.T) {
+	t.Parallel()
+	for name, r := range map[string]*audit.Record{
+		"an empty one": {},
+		"a full one": {
+			EventVersion: "1.11", UserIdentity: audit.UserIdentity{Type: "IAMUser", PrincipalID: "AIDA", ARN: "arn", AccountID: "1", AccessKeyID: "AKIA", UserName: "u", InvokedBy: "x"},
+			EventTime: time.Date(2026, 11, 23, 1, 2, 3, 456789000, time.UTC), EventName: "Encrypt", UserAgent: "quote \" backslash \\ tab \t <b>&\x7f\u00e9\u2028\xff",
+			ErrorCode: "E", ErrorMessage: "m", RequestParameters: json.RawMessage(`{"a":1}`), ResponseElements: json.RawMessage(`{}`),
+			AdditionalEventData: map[string]string{"b": "2", "a": "1"}, RequestID: "r", EventID: "e", ReadOnly: true,
+			Resources: []audit.Resource{{AccountID: "1", Type: "T", ARN: "A"}, {AccountID: "2"}}, ManagementEvent: true,
+			TLSDetails: &audit.TLSDetails{TLSVersion: "TLSv1.3", CipherSuite: "c", ClientProvidedHostHeader: "h"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got bytes.Buffer
+			if err := audit.NewFile(&got).Write(context.Background(), r); err != nil {
+				t.Fatal(err)
+			}
+			want, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want)+"\n", got.String()); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

@@ -1,9 +1,7 @@
 package audit
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -19,14 +17,15 @@ type File struct {
 
 	mu      sync.Mutex
 	pending *batch // gathers records
+	spare   []byte // the memory of a batch that was written
 	writing bool
 }
 
 // batch is what one write takes to the file.
 type batch struct {
-	buf  bytes.Buffer
-	done chan struct{} // closed when written
-	err  error
+	lines []byte
+	done  chan struct{} // closed when written
+	err   error
 }
 
 // Open appends to the file at path, made with mode 0600 if it is not there.
@@ -41,16 +40,16 @@ func Open(path string) (*File, error) {
 // NewFile writes to out, which it does not close.
 func NewFile(out io.Writer) *File { return &File{out: out, pending: newBatch()} }
 
+// maxSpare bounds the memory that a burst leaves behind, in bytes.
+const maxSpare = 1 << 20
+
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
 // Write implements Writer. A record that was begun is written even when ctx ends meanwhile.
 func (f *File) Write(_ context.Context, r *Record) error {
 	f.mu.Lock()
 	b := f.pending
-	if err := json.NewEncoder(&b.buf).Encode(r); err != nil {
-		f.mu.Unlock()
-		return fmt.Errorf("encoding an audit record: %w", err)
-	}
+	b.lines = appendRecord(b.lines, r)
 	if f.writing {
 		f.mu.Unlock()
 		<-b.done
@@ -66,15 +65,19 @@ func (f *File) Write(_ context.Context, r *Record) error {
 // flush writes batches until none is left. It is called with the lock held,
 // and gives it up while it writes.
 func (f *File) flush() {
-	for f.pending.buf.Len() > 0 {
+	for len(f.pending.lines) > 0 {
 		b := f.pending
 		f.pending = newBatch()
+		f.pending.lines, f.spare = f.spare[:0], nil
 		f.mu.Unlock()
-		if _, err := f.out.Write(b.buf.Bytes()); err != nil {
+		if _, err := f.out.Write(b.lines); err != nil {
 			b.err = fmt.Errorf("writing the audit log: %w", err)
 		}
 		close(b.done)
 		f.mu.Lock()
+		if cap(b.lines) <= maxSpare {
+			f.spare = b.lines
+		}
 	}
 }
 

@@ -3,7 +3,10 @@ package audit
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -21,18 +24,7 @@ var renamed = map[string]string{
 // that stands in a record: names in lower camel case; sensitive members,
 // blobs and zero values left out. It is nil when nothing is left.
 func Parameters(in any) json.RawMessage {
-	fields := object(reflect.ValueOf(in))
-	if len(fields) == 0 {
-		return nil
-	}
-	out, err := json.Marshal(fields)
-	if err != nil {
-		return nil
-	}
-	return out
-}
-
-func object(v reflect.Value) map[string]any {
+	v := reflect.ValueOf(in)
 	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
 			return nil
@@ -42,16 +34,34 @@ func object(v reflect.Value) map[string]any {
 	if v.Kind() != reflect.Struct {
 		return nil
 	}
-	fields := make(map[string]any)
-	for i := range v.NumField() {
-		name, sensitive := member(v.Type().Field(i))
-		f := v.Field(i)
-		if name == "" || sensitive || f.IsZero() || isBlob(f.Type()) {
-			continue
-		}
-		fields[name] = value(f)
+	if out := appendStruct(nil, v); len(out) > len("{}") {
+		return out
 	}
-	return fields
+	return nil
+}
+
+// shown is a member that may stand in a record.
+type shown struct {
+	index int
+	name  string
+}
+
+// plans holds the members to show by type, worked out once.
+var plans sync.Map // reflect.Type → []shown
+
+func plan(t reflect.Type) []shown {
+	if p, ok := plans.Load(t); ok {
+		return p.([]shown)
+	}
+	var p []shown
+	for i := range t.NumField() {
+		name, sensitive := member(t.Field(i))
+		if name != "" && !sensitive && !isBlob(t.Field(i).Type) {
+			p = append(p, shown{index: i, name: name})
+		}
+	}
+	plans.Store(t, p)
+	return p
 }
 
 // member gives the name of a field in a record, "" for one that is left out.
@@ -68,22 +78,71 @@ func isBlob(t reflect.Type) bool {
 	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
 }
 
-func value(v reflect.Value) any {
-	if t, ok := v.Interface().(*kmsapi.Time); ok {
-		return t.UTC().Format("Jan 2, 2006, 3:04:05 PM")
+func appendStruct(dst []byte, v reflect.Value) []byte {
+	dst = append(dst, '{')
+	first := true
+	for _, m := range plan(v.Type()) {
+		f := v.Field(m.index)
+		if f.IsZero() {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = append(appendString(dst, m.name), ':')
+		dst = appendValue(dst, f)
 	}
+	return append(dst, '}')
+}
+
+var timeType = reflect.TypeFor[kmsapi.Time]()
+
+func appendValue(dst []byte, v reflect.Value) []byte {
 	switch v.Kind() {
 	case reflect.Pointer:
-		return value(v.Elem())
-	case reflect.Struct:
-		return object(v)
+		return appendValue(dst, v.Elem())
+	case reflect.String:
+		return appendString(dst, v.String())
+	case reflect.Bool:
+		return strconv.AppendBool(dst, v.Bool())
+	case reflect.Int32, reflect.Int64, reflect.Int:
+		return strconv.AppendInt(dst, v.Int(), 10)
 	case reflect.Slice:
-		list := make([]any, v.Len())
-		for i := range list {
-			list[i] = value(v.Index(i))
+		dst = append(dst, '[')
+		for i := range v.Len() {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendValue(dst, v.Index(i))
 		}
-		return list
+		return append(dst, ']')
+	case reflect.Map:
+		m, _ := v.Interface().(map[string]string) // the only kind of map that kmsapi has
+		return appendMap(dst, m)
+	case reflect.Struct:
+		if v.Type() == timeType {
+			return appendString(dst, v.Interface().(kmsapi.Time).UTC().Format("Jan 2, 2006, 3:04:05 PM"))
+		}
+		return appendStruct(dst, v)
 	default:
-		return v.Interface()
+		return append(dst, "null"...) // a kind that kmsapi does not have
 	}
+}
+
+func appendMap(dst []byte, m map[string]string) []byte {
+	keys := make([]string, 0, 8)
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	dst = append(dst, '{')
+	for i, k := range keys {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(appendString(dst, k), ':')
+		dst = appendString(dst, m[k])
+	}
+	return append(dst, '}')
 }

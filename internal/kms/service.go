@@ -165,5 +165,12 @@ func newUUID() string {
 	_, _ = rand.Read(b[:]) // never fails
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	var out [36]byte
+	for i, at := range [...]int{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34} {
+		hex.Encode(out[at:], b[i:i+1])
+	}
+	for _, at := range [...]int{8, 13, 18, 23} {
+		out[at] = '-'
+	}
+	return string(out[:])
 }
