@@ -44,7 +44,7 @@ func (c *call) createAlias(ctx context.Context, in *kmsapi.CreateAliasRequest) (
 		return nil, err
 	}
 	now := c.s.now().UTC()
-	rec := &aliasRecord{Name: in.AliasName, Account: c.caller.Account, Region: c.caller.Region, KeyID: k.ID, Created: now, Updated: now}
+	rec := &aliasRecord{Name: in.AliasName, Account: c.caller.Account, Region: c.caller.Region, Created: now, Updated: now}
 	return none, c.s.update(ctx, func(tx store.Tx) error {
 		old, err := load[aliasRecord](tx, rec.path())
 		if err != nil {
@@ -80,17 +80,12 @@ func (c *call) updateAlias(ctx context.Context, in *kmsapi.UpdateAliasRequest) (
 		if err := c.authorize(c.op.Permission, kmsapi.KeyARN(rec.Region, rec.Account, rec.KeyID)); err != nil {
 			return err
 		}
-		moved := rec.KeyID != k.ID
-		rec.KeyID, rec.Updated = k.ID, c.s.now().UTC()
-		if !moved {
-			return save(tx, rec.path(), rec)
-		}
+		rec.Updated = c.s.now().UTC()
 		return c.point(tx, rec, k)
 	})
 }
 
-// point writes an alias that is new to key k, which must still be there and
-// not be about to go.
+// point makes an alias that of key k, which must still be there and not be about to go.
 func (c *call) point(tx store.Tx, rec *aliasRecord, k *keyEntry) error {
 	key, err := load[keyRecord](tx, k.path())
 	if err != nil {
@@ -102,23 +97,33 @@ func (c *call) point(tx store.Tx, rec *aliasRecord, k *keyEntry) error {
 	if key.pendingDeletion() {
 		return kmsapi.Errorf(kmsapi.KMSInvalidState, "%s is pending deletion.", k.ARN)
 	}
+	if rec.KeyID != k.ID {
+		if err := c.withinAliasQuota(tx, k); err != nil {
+			return err
+		}
+	}
+	rec.KeyID = k.ID
+	return save(tx, rec.path(), rec)
+}
+
+func (c *call) withinAliasQuota(r store.Reader, k *keyEntry) error {
 	count := 0
-	for entry, err := range tx.Scan(path(aliasPrefix, rec.Account, rec.Region, "")) {
+	for entry, err := range r.Scan(path(aliasPrefix, k.Account, k.Region, "")) {
 		if err != nil {
 			return err
 		}
-		other, err := decode[aliasRecord](entry.Key, entry.Value)
+		alias, err := decode[aliasRecord](entry.Key, entry.Value)
 		if err != nil {
 			return err
 		}
-		if other.KeyID == k.ID {
+		if alias.KeyID == k.ID {
 			count++
 		}
 	}
 	if count >= c.s.quotas.AliasesPerKey {
 		return kmsapi.Errorf(kmsapi.LimitExceeded, "%s has %d aliases, which is the limit.", k.ARN, count)
 	}
-	return save(tx, rec.path(), rec)
+	return nil
 }
 
 func (c *call) deleteAlias(ctx context.Context, in *kmsapi.DeleteAliasRequest) (*kmsapi.Empty, error) {
