@@ -1,6 +1,7 @@
 package bolt_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -36,6 +37,11 @@ func open(t testing.TB, path string) *bolt.Store {
 }
 
 func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "metadata.db") }
+
+func put(ctx context.Context, s store.Store, key string, value []byte) error {
+	_, err := s.Update(ctx, func(tx store.Tx) error { return tx.Put(key, value) })
+	return err
+}
 
 // placed remembers where a store is, for opening it again.
 type placed struct {

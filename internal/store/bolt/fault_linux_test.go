@@ -13,11 +13,6 @@ import (
 	"kastellan.dev/internal/store/bolt"
 )
 
-func put(ctx context.Context, s store.Store, key string, value []byte) error {
-	_, err := s.Update(ctx, func(tx store.Tx) error { return tx.Put(key, value) })
-	return err
-}
-
 func TestAFailedCommitStopsUpdatesAndWatchesUntilReopened(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
