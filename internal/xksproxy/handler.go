@@ -1,0 +1,217 @@
+package xksproxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/xksapi"
+)
+
+// call is one request on its way through the checks: what the answer, the log
+// and the metrics need to know of it.
+type call struct {
+	state      *state
+	store      *store // nil until the path is known to lead to one
+	route      route
+	started    time.Time
+	metadata   xksapi.RequestMetadata // as far as it was understood
+	credential string                 // access key id, once the signature is verified
+	rule       string                 // that decided
+	status     int
+	err        *Error // nil for 200
+}
+
+// errMethod has no name in the XKS Proxy API: it is answered with 405 and no body.
+var errMethod = &Error{Message: "the method is not POST"}
+
+// ServeHTTP implements http.Handler.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	st := p.acquire()
+	if st == nil {
+		writeError(w, Errorf(xksapi.InternalException, "the proxy is shutting down"))
+		return
+	}
+	defer st.requests.Done()
+	if r.URL.Path == st.cfg.LivenessPath {
+		live(w, r)
+		return
+	}
+	c := &call{state: st, started: time.Now()}
+	p.metrics.inFlight.Inc()
+	defer p.metrics.inFlight.Dec()
+	answer := p.answer(c, w, r)
+	if c.err != nil {
+		c.status = writeError(w, c.err)
+	} else {
+		c.status = http.StatusOK
+		write(w, http.StatusOK, xksapi.Encode(answer))
+	}
+	p.record(c, r)
+}
+
+// answer runs the checks and the operation; a panic in them is an InternalException.
+func (p *Proxy) answer(c *call, w http.ResponseWriter, r *http.Request) (answer any) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.err = Errorf(xksapi.InternalException, "the proxy failed").Because(panicked(v))
+		}
+	}()
+	answer, err := p.serve(c, w, r)
+	if err != nil {
+		c.err = asError(err)
+		return nil
+	}
+	return answer
+}
+
+// panicError tells what was thrown and where. Only the runtime's own errors are
+// shown: anything else might hold the request.
+type panicError struct {
+	what  string
+	stack string
+}
+
+func (e *panicError) Error() string { return "panic: " + e.what }
+
+func panicked(v any) error {
+	what := fmt.Sprintf("%T", v)
+	if e, ok := v.(runtime.Error); ok {
+		what = e.Error()
+	}
+	return &panicError{what, string(debug.Stack())}
+}
+
+func (p *Proxy) serve(c *call, w http.ResponseWriter, r *http.Request) (any, error) {
+	if err := c.find(r); err != nil {
+		return nil, err
+	}
+	if !c.state.gate.enter() {
+		return nil, Errorf(xksapi.ThrottlingException, "the proxy has too many requests")
+	}
+	defer c.state.gate.leave()
+	body, err := readBody(w, r, c.state.cfg.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.authenticate(r, body); err != nil {
+		return nil, err
+	}
+	if c.route.op == opHealth {
+		return c.health(r.Context(), body)
+	}
+	if !c.store.gate.enter() {
+		return nil, Errorf(xksapi.ThrottlingException, "the store has too many requests at once")
+	}
+	defer c.store.gate.leave()
+	if c.store.limiter != nil && !c.store.limiter.Allow() {
+		return nil, Errorf(xksapi.ThrottlingException, "the store has too many requests per second")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), c.store.ring.cfg.Timeout)
+	defer cancel()
+	switch c.route.op {
+	case opMetadata:
+		return c.getKeyMetadata(ctx, body)
+	case opEncrypt:
+		return c.encrypt(ctx, body)
+	default:
+		return c.decrypt(ctx, body)
+	}
+}
+
+// find looks at path and method.
+func (c *call) find(r *http.Request) error {
+	found, ok := parsePath(r.URL.EscapedPath())
+	if ok {
+		c.route = found
+		c.store = c.state.stores[found.prefix]
+	}
+	switch {
+	case c.store == nil:
+		return Errorf(xksapi.InvalidURIPathException, "there is no such path")
+	case r.Method != http.MethodPost:
+		return errMethod
+	case r.URL.RawQuery != "" || r.URL.ForceQuery:
+		return Errorf(xksapi.InvalidURIPathException, "a query string is not part of this API")
+	}
+	return nil
+}
+
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		w.Header().Set("Connection", "close")
+		return nil, tooLarge(limit)
+	}
+	var body bytes.Buffer
+	if r.ContentLength > 0 {
+		body.Grow(int(r.ContentLength) + bytes.MinRead)
+	}
+	_, err := io.Copy(&body, http.MaxBytesReader(w, r.Body, limit))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, tooLarge(limit)
+	case err != nil:
+		return nil, invalid("the body cannot be read").Because(err)
+	}
+	return body.Bytes(), nil
+}
+
+func tooLarge(limit int64) error { return invalid("the body has more than %d bytes", limit) }
+
+func (c *call) authenticate(r *http.Request, body []byte) error {
+	if r.Header.Get("X-Amz-Date") == "" {
+		return Errorf(xksapi.AuthenticationFailedException, "the request has no X-Amz-Date")
+	}
+	result, err := c.store.verifier.Verify(r.Context(), r, body)
+	if err != nil {
+		message := "the request is not signed as it must be"
+		var known *kmsapi.Error
+		if errors.As(err, &known) && known.Message != "" {
+			message = known.Message
+		}
+		return Errorf(xksapi.AuthenticationFailedException, "%s", message).Because(err)
+	}
+	c.credential = result.AccessKeyID
+	return nil
+}
+
+func writeError(w http.ResponseWriter, err *Error) (status int) {
+	if err == errMethod {
+		w.Header().Set("Allow", http.MethodPost)
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return http.StatusMethodNotAllowed
+	}
+	status, ok := err.Name.Status()
+	if !ok {
+		err, status = Errorf(xksapi.InternalException, "the proxy failed").Because(err), http.StatusInternalServerError
+	}
+	write(w, status, xksapi.Encode(xksapi.ErrorResponse{
+		ErrorName: err.Name, ErrorMessage: printable(err.Message, xksapi.MaxErrorMessage),
+	}))
+	return status
+}
+
+func write(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a caller who went away is no error of ours
+}
+
+// live answers a load balancer's probe.
+func live(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, "ok\n")
+}

@@ -1,0 +1,76 @@
+package xksproxy
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"kastellan.dev/internal/xksapi"
+)
+
+// metrics have labels that the configuration bounds, never ones that callers choose.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	members  *prometheus.GaugeVec
+	reloads  *prometheus.CounterVec
+	expires  prometheus.Gauge
+}
+
+func newMetrics(registry *prometheus.Registry) *metrics {
+	const namespace = "xks_proxy"
+	m := &metrics{
+		registry: registry,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "requests_total", Help: "Requests answered.",
+		}, []string{"store", "operation", "status", "error"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "request_seconds", Help: "Time to answer; KMS waits 0.25 s.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .15, .2, .25, .5, 1},
+		}, []string{"store", "operation"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "requests_in_flight", Help: "Requests running now.",
+		}),
+		members: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "key_manager_state", Help: "1 for the state that the latest health check found.",
+		}, []string{"ring", "member", "state"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "reloads_total", Help: "Configurations loaded.",
+		}, []string{"result"}),
+		expires: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "certificate_expires_seconds", Help: "When the TLS certificate expires, in seconds since 1970.",
+		}),
+	}
+	registry.MustRegister(m.requests, m.latency, m.inFlight, m.members, m.reloads, m.expires)
+	return m
+}
+
+func (m *metrics) count(store string, op operation, status int, name xksapi.ErrorName, took time.Duration) {
+	m.requests.WithLabelValues(store, string(op), strconv.Itoa(status), string(name)).Inc()
+	m.latency.WithLabelValues(store, string(op)).Observe(took.Seconds())
+}
+
+// sawMembers shows the latest health check of a ring.
+func (m *metrics) sawMembers(ring string, members []Member) {
+	m.members.DeletePartialMatch(prometheus.Labels{"ring": ring})
+	for _, member := range members {
+		for _, state := range []string{xksapi.Active, xksapi.Degraded, xksapi.Unavailable} {
+			value := 0.0
+			if member.Status == state {
+				value = 1
+			}
+			m.members.WithLabelValues(ring, member.ID, state).Set(value)
+		}
+	}
+}
+
+// MetricsHandler serves the metrics in Prometheus' text format. It has no authentication
+// and does not belong on a public listener.
+func (p *Proxy) MetricsHandler() http.Handler {
+	return promhttp.HandlerFor(p.metrics.registry, promhttp.HandlerOpts{})
+}
