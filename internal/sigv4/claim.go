@@ -53,8 +53,10 @@ func (c *claim) read(r *http.Request) error {
 		return c.readQuery()
 	case len(authorization) == 0 || !strings.HasPrefix(authorization[0], "AWS4-"):
 		return kmsapi.Errorf(kmsapi.MissingAuthentication, "Request is missing Authentication Token")
+	case len(authorization) > 1:
+		return incomplete("The request has more than one Authorization header.")
 	default:
-		return c.readHeaders(r.Header, joined(authorization))
+		return c.readHeaders(r.Header, authorization[0])
 	}
 }
 

@@ -34,17 +34,9 @@ var exampleTime = time.Date(2015, 8, 30, 12, 36, 0, 0, time.UTC)
 // get-utf8 are left out: their paths are escaped once only.
 func TestPublishedVectors(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/vectors/*.req")
-	if err != nil || len(files) < 20 {
-		t.Fatalf("%d vectors, error %v", len(files), err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".req"), func(t *testing.T) {
+	for name, raw := range vectors(t) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
 			r, body := readRequest(t, raw)
 			token := r.Header.Get("X-Amz-Security-Token")
 			v := exampleVerifier(token)
@@ -75,6 +67,24 @@ func TestPublishedVectors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// vectors are the requests of testdata/vectors, by name.
+func vectors(t testing.TB) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob("testdata/vectors/*.req")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d vectors, error %v", len(files), err)
+	}
+	all := make(map[string][]byte)
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[strings.TrimSuffix(filepath.Base(file), ".req")] = raw
+	}
+	return all
 }
 
 func between(s, begin, end string) string {
