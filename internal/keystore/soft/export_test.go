@@ -13,3 +13,6 @@ func (s *Store) Cached() int {
 	defer s.cache.mu.RUnlock()
 	return len(s.cache.young) + len(s.cache.old)
 }
+
+// MaterialID is the one-way name of key material.
+var MaterialID = materialID
