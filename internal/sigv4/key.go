@@ -18,6 +18,10 @@ const (
 	terminator = "aws4_request"
 	timeFormat = "20060102T150405Z"
 	dateLength = len("20060102")
+
+	// minSecretLength makes, with "AWS4", the 112 bits that FIPS asks of an HMAC
+	// key; in FIPS-only mode a shorter one panics.
+	minSecretLength = 10
 )
 
 // signingKey is the key that a secret access key becomes for one day, Region

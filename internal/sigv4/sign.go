@@ -10,8 +10,8 @@ import (
 	"kastellan.dev/internal/secret"
 )
 
-// Credentials are what a request is signed with. SessionToken is empty for
-// long-term credentials.
+// Credentials are what a request is signed with. Secret has at least 10
+// characters; SessionToken is empty for long-term credentials.
 type Credentials struct {
 	AccessKeyID  string
 	Secret       secret.Text

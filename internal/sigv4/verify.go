@@ -14,7 +14,8 @@ import (
 
 // Secret is what a Verifier must know of an access key.
 type Secret struct {
-	// Key is the secret access key. An empty one is treated as unknown.
+	// Key is the secret access key. One of less than 10 characters, or none,
+	// is treated as unknown.
 	Key secret.Text
 	// SessionToken is set for temporary credentials: requests must then
 	// carry exactly it. Empty means a long-term key, with which a token is refused.
@@ -193,7 +194,7 @@ var unknownSecret = secret.NewText("no secret access key looks like this one")
 
 func (v *Verifier) checkSignature(ctx context.Context, r *http.Request, body []byte, c *claim, now time.Time) (Secret, error) {
 	known, ok := v.Lookup(ctx, c.scope.accessKeyID)
-	if ok = ok && !known.Key.IsEmpty(); !ok {
+	if ok = ok && known.Key.Len() >= minSecretLength; !ok {
 		known = Secret{Key: unknownSecret}
 	}
 	name := keyName{c.scope.accessKeyID, c.scope.date, c.scope.region}

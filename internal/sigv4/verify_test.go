@@ -40,6 +40,8 @@ func lookup(_ context.Context, id string) (sigv4.Secret, bool) {
 		return sigv4.Secret{Key: secretOf(id), SessionToken: secret.NewText(token), Expires: signedAt.Add(time.Minute)}, true
 	case "AKIAWITHOUTSECRET001":
 		return sigv4.Secret{}, true
+	case "AKIASHORTSECRET00001":
+		return sigv4.Secret{Key: secret.NewText("123456789")}, true
 	default:
 		return sigv4.Secret{}, false
 	}
@@ -240,9 +242,10 @@ func TestVerifyRefuses(t *testing.T) {
 			"Credential should be scoped to a valid region, not '?'. Credential should be scoped to correct service: 'kms'. " +
 				"Credential should be scoped with a valid terminator: 'aws4_request', not 'aws5_request'. " +
 				"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20240821' != '20240820', from '20240820T230143Z'. "},
-		"an unknown access key":          {resigned(nothing, sigv4.Credentials{AccessKeyID: "AKIAUNKNOWN000000001", Secret: secretOf(longTermKey)}), kmsapi.UnrecognizedClient, unrecognized},
-		"an empty access key id":         {resigned(nothing, sigv4.Credentials{Secret: secretOf("")}), kmsapi.UnrecognizedClient, unrecognized},
-		"an access key without a secret": {resigned(nothing, sigv4.Credentials{AccessKeyID: "AKIAWITHOUTSECRET001"}), kmsapi.UnrecognizedClient, unrecognized},
+		"an unknown access key":             {resigned(nothing, sigv4.Credentials{AccessKeyID: "AKIAUNKNOWN000000001", Secret: secretOf(longTermKey)}), kmsapi.UnrecognizedClient, unrecognized},
+		"an empty access key id":            {resigned(nothing, sigv4.Credentials{Secret: secretOf("")}), kmsapi.UnrecognizedClient, unrecognized},
+		"an access key without a secret":    {resigned(nothing, sigv4.Credentials{AccessKeyID: "AKIAWITHOUTSECRET001", Secret: secretOf("x")}), kmsapi.UnrecognizedClient, unrecognized},
+		"an access key with a short secret": {resigned(nothing, sigv4.Credentials{AccessKeyID: "AKIASHORTSECRET00001", Secret: secretOf("x")}), kmsapi.UnrecognizedClient, unrecognized},
 		"the stand-in for unknown secrets": {resigned(nothing, sigv4.Credentials{AccessKeyID: "AKIAUNKNOWN000000001",
 			Secret: secret.NewText("no secret access key looks like this one")}), kmsapi.UnrecognizedClient, unrecognized},
 		"temporary credentials without their token": {resigned(nothing, temporary("")), kmsapi.UnrecognizedClient, unrecognized},
