@@ -1,25 +1,72 @@
 package pkcs11
 
 import (
-	"context"
-	"log/slog"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
 )
 
 // WorkerEnv is the environment variable that makes this program a module's
 // child process.
 const WorkerEnv = "KASTELLAN_PKCS11_WORKER"
 
-// Available reports whether this binary can load modules at all.
-func Available() bool { return false }
+// What Config's zero values mean, and the largest values it takes.
+const (
+	defaultSessions    = 16
+	defaultQueue       = 1024
+	defaultCallTimeout = 5 * time.Second
+	maxSessions        = 1024
+	maxQueue           = 1 << 16
+)
 
-// Open finds the token and returns a handle for it. It starts the child (or
-// loads the module) and fails with ErrNoCgo, ErrModule or ErrNoToken when the token
-// cannot be found now; nothing stays behind then. No login happens.
-func Open(ctx context.Context, cfg Config, log *slog.Logger) (Token, error) {
-	return nil, ErrNoCgo
+// settings are what the engine needs of Config, zero values filled in.
+type settings struct {
+	sessions, queue int
+	timeout         time.Duration
+	iv              IVSource
 }
 
-// WorkerMain makes this process serve a module if it was started for that
-// (see WorkerEnv), and does not return then; otherwise it returns at once. Call it first thing
-// in main, and in TestMain of every test package that opens tokens.
-func WorkerMain() {}
+func (c *Config) settings() settings {
+	s := settings{sessions: c.Sessions, queue: c.Queue, timeout: c.CallTimeout, iv: c.IV}
+	if s.sessions == 0 {
+		s.sessions = defaultSessions
+	}
+	if s.queue == 0 {
+		s.queue = defaultQueue
+	}
+	if s.timeout == 0 {
+		s.timeout = defaultCallTimeout
+	}
+	return s
+}
+
+// check refuses what cannot work whatever the module.
+func (c *Config) check() error {
+	switch c.IV {
+	case IVByCaller, IVByModule, IVInOutput, IVFromTokenRNG:
+	default:
+		return fmt.Errorf("pkcs11: unknown source of IVs %q", c.IV)
+	}
+	switch {
+	case c.URI.ModulePath == "":
+		return errors.New("pkcs11: the URI has no module-path")
+	case c.Sessions < 0 || c.Sessions > maxSessions:
+		return fmt.Errorf("pkcs11: the number of sessions is not between 1 and %d", maxSessions)
+	case c.Queue < 0 || c.Queue > maxQueue:
+		return fmt.Errorf("pkcs11: the length of the queue is not between 1 and %d", maxQueue)
+	case c.CallTimeout < 0 || c.CallTimeout > time.Hour:
+		return errors.New("pkcs11: the call timeout is not between 0 and 1h")
+	}
+	return checkEnv(c.Env)
+}
+
+func checkEnv(env []string) error {
+	for _, entry := range env {
+		name, _, ok := strings.Cut(entry, "=")
+		if !ok || name == "" || strings.ContainsRune(entry, 0) {
+			return errors.New("pkcs11: an entry of the environment is not NAME=value")
+		}
+	}
+	return nil
+}

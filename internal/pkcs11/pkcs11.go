@@ -38,7 +38,8 @@ type Config struct {
 	// fail with ErrBusy; zero means 1024.
 	Queue int
 	// CallTimeout bounds every call on the module; zero means 5 s. A call
-	// that runs longer makes the child be replaced.
+	// that runs longer makes the child be replaced. Starting the child may take
+	// four times as long, listing keys and making an RSA key pair twelve times.
 	CallTimeout time.Duration
 	// IV says who makes the IV of AES-GCM; the zero value is IVByCaller.
 	IV IVSource
@@ -88,6 +89,7 @@ type Token interface {
 	DecryptGCM(ctx context.Context, key Handle, in GCM, aad []byte) ([]byte, error)
 
 	// WrapKey wraps key under wrapping, AES key wrap with padding where the module has it.
+	// The result's first byte names the mechanism.
 	WrapKey(ctx context.Context, wrapping, key Handle) ([]byte, error)
 	// UnwrapKey makes a key of what WrapKey gave.
 	UnwrapKey(ctx context.Context, wrapping Handle, wrapped []byte, t Template) (Handle, error)
@@ -105,10 +107,10 @@ type Token interface {
 }
 
 // Handle names an object of a token. It holds as long as the child that
-// gave it; after that every call with it fails with ErrLost, and the object
-// must be found again.
+// gave it, and until Logout; after that every call with it fails with ErrLost, and the object
+// must be found again. The zero Handle names nothing.
 type Handle struct {
-	Epoch  uint32 // counts the children of a Token
+	Epoch  uint32 // counts the children and logouts of a Token, from 1
 	Object uint64 // CK_OBJECT_HANDLE
 }
 
@@ -161,6 +163,7 @@ type GCM struct {
 // TransportPublic is the public half of a transport key.
 type TransportPublic struct {
 	Modulus, Exponent []byte // big-endian
+	SHA1Only          bool   // the module that made it knows RSA-OAEP with SHA-1 alone
 }
 
 // TransportKey is a key pair that one token made for one transfer.

@@ -1,10 +1,14 @@
 package pkcs11
 
 import (
-	"context"
+	"errors"
+	"strings"
 
 	"kastellan.dev/internal/secret"
 )
+
+// maxTokenLabel is the size of the label in CK_TOKEN_INFO, in bytes.
+const maxTokenLabel = 32
 
 // ProvisionConfig describes a token to be initialised. It is meant for
 // software tokens: development, tests, a first look.
@@ -12,19 +16,31 @@ type ProvisionConfig struct {
 	ModulePath string
 	Env        []string // as in Config
 	SlotID     *uint    // nil: the first slot whose token is not initialised
-	Label      string   // at most 32 bytes
+	Label      string   // 1 to 32 bytes
 	SOPIN      secret.Text
 	UserPIN    secret.Text // empty: the user's PIN stays uninitialised
 }
 
-// InitToken initialises a token and its user PIN in a child process of its own, and
-// describes the result; its Serial makes a URI that names just this token.
-func InitToken(ctx context.Context, cfg ProvisionConfig) (TokenInfo, error) {
-	return TokenInfo{}, ErrNoCgo
+func (c *ProvisionConfig) check() error {
+	switch {
+	case !strings.HasPrefix(c.ModulePath, "/"):
+		return errors.New("pkcs11: the module's path is not absolute")
+	case c.Label == "" || len(c.Label) > maxTokenLabel:
+		return errors.New("pkcs11: a token's label has 1 to 32 bytes")
+	case c.SOPIN.IsEmpty():
+		return errors.New("pkcs11: the security officer's PIN is empty")
+	}
+	return checkEnv(c.Env)
 }
 
-// MarkTrusted sets CKA_TRUSTED on the secret keys with the label, as the
-// security officer, in a child process of its own.
-func MarkTrusted(ctx context.Context, cfg Config, soPIN secret.Text, label string) error {
-	return ErrNoCgo
+func (c *ProvisionConfig) message() message {
+	var slot uint64
+	if c.SlotID != nil {
+		slot = uint64(*c.SlotID)
+	}
+	return message{
+		code:    opInitToken,
+		numbers: []uint64{bits(c.SlotID == nil), slot},
+		blobs:   [][]byte{[]byte(c.Label), []byte(c.SOPIN.Reveal()), []byte(c.UserPIN.Reveal())},
+	}
 }

@@ -3,34 +3,7 @@
 // It is for tests only.
 package pkcs11test
 
-import (
-	"testing"
-
-	"kastellan.dev/internal/pkcs11"
-)
-
-// Module is where Debian keeps SoftHSM2.
-const Module = "/usr/lib/softhsm/libsofthsm2.so"
-
-// TokenRef says how to reach a token made for a test, and its PINs.
-type TokenRef struct {
-	URI   pkcs11.URI
-	Env   []string // SOFTHSM2_CONF
-	SOPIN string
-	PIN   string
-	Label string
-	Dir   string // holds the configuration and the token's objects
-}
-
-// Config is a configuration that reaches the token.
-func (r TokenRef) Config() pkcs11.Config { return pkcs11.Config{URI: r.URI, Env: r.Env} }
-
-// Require skips the test where SoftHSM2 or cgo is missing, or fails it when
-// KASTELLAN_REQUIRE_SOFTHSM=1 is set.
-func Require(t testing.TB) { t.Helper() }
-
-// NewTokens makes n initialised tokens with a user PIN each.
-func NewTokens(t testing.TB, n int) []TokenRef { t.Helper(); return nil }
+import "testing"
 
 // FaultModule compiles the faulty module and gives its path. It needs a C compiler.
 func FaultModule(t testing.TB) string { t.Helper(); return "" }

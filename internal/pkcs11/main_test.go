@@ -1,0 +1,13 @@
+package pkcs11_test
+
+import (
+	"os"
+	"testing"
+
+	"kastellan.dev/internal/pkcs11"
+)
+
+func TestMain(m *testing.M) {
+	pkcs11.WorkerMain()
+	os.Exit(m.Run())
+}

@@ -1,0 +1,104 @@
+//go:build cgo && unix
+
+package pkcs11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"kastellan.dev/internal/secret"
+)
+
+// InitToken initialises a token and its user PIN in a child process of its own, and
+// describes the result; its Serial makes a URI that names just this token. What was in
+// the slot before is lost. The SlotID is not to be relied on: SoftHSM2 moves a
+// token to another slot when it is initialised.
+func InitToken(ctx context.Context, cfg ProvisionConfig) (TokenInfo, error) {
+	if err := cfg.check(); err != nil {
+		return TokenInfo{}, err
+	}
+	question := cfg.message()
+	answer, err := askOnce(ctx, Config{URI: URI{ModulePath: cfg.ModulePath}, Env: cfg.Env}, true, &question)
+	if err != nil {
+		return TokenInfo{}, err
+	}
+	return infoOf(&answer), nil
+}
+
+// MarkTrusted sets CKA_TRUSTED on the secret keys with the label, as the
+// security officer, in a child process of its own. That there is none is an error.
+func MarkTrusted(ctx context.Context, cfg Config, soPIN secret.Text, label string) error {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	question := message{code: opMarkTrusted, blobs: [][]byte{[]byte(soPIN.Reveal()), []byte(label)}}
+	answer, err := askOnce(ctx, cfg, false, &question)
+	if err == nil && answer.number(0) == 0 {
+		return errors.New("pkcs11: the security officer sees no key with this label")
+	}
+	return err
+}
+
+// askOnce starts a child for one question.
+func askOnce(ctx context.Context, cfg Config, bare bool, question *message) (message, error) {
+	c, err := startChild(cfg, bare, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return message{}, err
+	}
+	defer c.stop()
+	return c.ask(ctx, question)
+}
+
+// initToken does C_InitToken, and C_InitPIN if there is a user PIN.
+func (m *module) initToken(q *message) (message, error) {
+	slot := uint(q.number(1))
+	var free bool
+	if spread(q.number(0), &free); free {
+		var err error
+		if slot, err = m.freeSlot(); err != nil {
+			return message{}, err
+		}
+	}
+	label, soPIN, userPIN := string(q.blob(0)), string(q.blob(1)), string(q.blob(2))
+	if err := m.ctx.InitToken(slot, soPIN, label); err != nil {
+		return message{}, rvError("C_InitToken", err)
+	}
+	if userPIN != "" {
+		if err := m.initPIN(slot, soPIN, userPIN); err != nil {
+			return message{}, err
+		}
+	}
+	info, err := m.tokenInfo(slot)
+	return info.message(), err
+}
+
+func (m *module) initPIN(slot uint, soPIN, userPIN string) error {
+	session, err := m.ctx.OpenSession(slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
+	if err != nil {
+		return rvError("C_OpenSession", err)
+	}
+	defer m.ctx.CloseSession(session)
+	if err := m.ctx.Login(session, p11.CKU_SO, soPIN); err != nil {
+		return rvError("C_Login", err)
+	}
+	err = rvError("C_InitPIN", m.ctx.InitPIN(session, userPIN))
+	return errors.Join(err, rvError("C_Logout", m.ctx.Logout(session)))
+}
+
+func (m *module) freeSlot() (uint, error) {
+	slots, err := m.ctx.GetSlotList(true)
+	if err != nil {
+		return 0, rvError("C_GetSlotList", err)
+	}
+	for _, slot := range slots {
+		info, err := m.tokenInfo(slot)
+		if err == nil && info.Flags&CKF_TOKEN_INITIALIZED == 0 {
+			return slot, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: no slot is free", ErrNoToken)
+}

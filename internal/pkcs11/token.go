@@ -1,0 +1,245 @@
+package pkcs11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"kastellan.dev/internal/secret"
+)
+
+// Sizes of AES-GCM in bytes.
+const (
+	gcmIVSize  = 12
+	gcmTagSize = 16
+)
+
+// maxRandom is the largest n of Random: far above what anybody asks for.
+const maxRandom = 64 << 10
+
+// backend carries questions to the module, into a child process or within
+// this one.
+type backend interface {
+	// call asks. A handle among the numbers is of the given epoch; zero
+	// stands for a question without one. It returns the epoch that answered.
+	call(ctx context.Context, epoch uint32, question *message) (answer message, answered uint32, err error)
+	// expire makes every handle given so far one of an earlier epoch.
+	expire()
+	close() error
+}
+
+// token implements Token: it turns methods into messages.
+type token struct {
+	backend backend
+}
+
+func (t *token) Info(ctx context.Context) (TokenInfo, error) {
+	answer, _, err := t.backend.call(ctx, 0, &message{code: opInfo})
+	if err != nil {
+		return TokenInfo{}, err
+	}
+	return infoOf(&answer), nil
+}
+
+func (t *token) Login(ctx context.Context, pin secret.Text) error {
+	_, _, err := t.backend.call(ctx, 0, &message{code: opLogin, blobs: [][]byte{[]byte(pin.Reveal())}})
+	return err
+}
+
+func (t *token) Logout(ctx context.Context) error {
+	// Handles of private objects end with the login; a module may give
+	// their numbers to other objects afterwards.
+	t.backend.expire()
+	_, _, err := t.backend.call(ctx, 0, &message{code: opLogout})
+	return err
+}
+
+func (t *token) SetPIN(ctx context.Context, old, new secret.Text) error {
+	_, _, err := t.backend.call(ctx, 0, &message{code: opSetPIN, blobs: [][]byte{[]byte(old.Reveal()), []byte(new.Reveal())}})
+	return err
+}
+
+func (t *token) Random(ctx context.Context, n int) ([]byte, error) {
+	if n < 0 || n > maxRandom {
+		return nil, fmt.Errorf("pkcs11: %d random bytes are not to be had at once", n)
+	}
+	if n == 0 {
+		return []byte{}, nil
+	}
+	answer, _, err := t.backend.call(ctx, 0, &message{code: opRandom, numbers: []uint64{uint64(n)}})
+	if err != nil {
+		return nil, err
+	}
+	if len(answer.blob(0)) != n {
+		return nil, errFrame
+	}
+	return answer.blob(0), nil
+}
+
+func (t *token) GenerateKey(ctx context.Context, template Template) (Handle, error) {
+	op := opGenerateKey
+	if !template.Token {
+		op = opGenerateSession
+	}
+	return t.makeObject(ctx, 0, &message{code: op, numbers: []uint64{template.flags()}, blobs: [][]byte{[]byte(template.Label), template.ID}})
+}
+
+// makeObject asks a question whose answer is one object.
+func (t *token) makeObject(ctx context.Context, epoch uint32, question *message) (Handle, error) {
+	answer, answered, err := t.backend.call(ctx, epoch, question)
+	if err != nil {
+		return Handle{}, err
+	}
+	if len(answer.numbers) != 1 {
+		return Handle{}, errFrame
+	}
+	return Handle{Epoch: answered, Object: answer.numbers[0]}, nil
+}
+
+func (t *token) FindKeys(ctx context.Context, label string, id []byte) ([]Handle, error) {
+	withID := uint64(0)
+	if id != nil {
+		withID = 1
+	}
+	answer, epoch, err := t.backend.call(ctx, 0, &message{code: opFind, numbers: []uint64{withID}, blobs: [][]byte{[]byte(label), id}})
+	if err != nil {
+		return nil, err
+	}
+	handles := make([]Handle, len(answer.numbers))
+	for i, object := range answer.numbers {
+		handles[i] = Handle{Epoch: epoch, Object: object}
+	}
+	return handles, nil
+}
+
+func (t *token) ListKeys(ctx context.Context) ([]Object, error) {
+	answer, epoch, err := t.backend.call(ctx, 0, &message{code: opList})
+	if err != nil {
+		return nil, err
+	}
+	if len(answer.blobs) != 2*len(answer.numbers) {
+		return nil, errFrame
+	}
+	objects := make([]Object, len(answer.numbers))
+	for i, object := range answer.numbers {
+		objects[i] = Object{
+			Handle: Handle{Epoch: epoch, Object: object},
+			Label:  string(answer.blobs[2*i]),
+			ID:     answer.blobs[2*i+1],
+		}
+	}
+	return objects, nil
+}
+
+func (t *token) Attributes(ctx context.Context, key Handle) (Attributes, error) {
+	answer, err := t.use(ctx, key, &message{code: opAttributes, numbers: []uint64{key.Object}})
+	if err != nil {
+		return Attributes{}, err
+	}
+	return attributesOf(&answer), nil
+}
+
+// use asks a question about key.
+func (t *token) use(ctx context.Context, key Handle, question *message) (message, error) {
+	if key.Epoch == 0 {
+		return message{}, ErrLost
+	}
+	answer, _, err := t.backend.call(ctx, key.Epoch, question)
+	return answer, err
+}
+
+func (t *token) Destroy(ctx context.Context, key Handle) error {
+	_, err := t.use(ctx, key, &message{code: opDestroy, numbers: []uint64{key.Object}})
+	return err
+}
+
+func (t *token) EncryptGCM(ctx context.Context, key Handle, plaintext, aad []byte) (GCM, error) {
+	answer, err := t.use(ctx, key, &message{code: opEncrypt, numbers: []uint64{key.Object}, blobs: [][]byte{plaintext, aad}})
+	if err != nil {
+		return GCM{}, err
+	}
+	iv, sealed := answer.blob(0), answer.blob(1)
+	if !validIV(iv) || len(sealed) != len(plaintext)+gcmTagSize {
+		return GCM{}, errFrame
+	}
+	n := len(plaintext)
+	return GCM{IV: iv, Ciphertext: sealed[:n:n], Tag: sealed[n:]}, nil
+}
+
+func validIV(iv []byte) bool { return len(iv) == gcmIVSize || len(iv) == 16 }
+
+func (t *token) DecryptGCM(ctx context.Context, key Handle, in GCM, aad []byte) ([]byte, error) {
+	if !validIV(in.IV) || len(in.Tag) != gcmTagSize {
+		return nil, &Error{Function: "C_Decrypt", RV: CKR_ENCRYPTED_DATA_LEN_RANGE}
+	}
+	sealed := make([]byte, 0, len(in.Ciphertext)+gcmTagSize)
+	sealed = append(append(sealed, in.Ciphertext...), in.Tag...)
+	answer, err := t.use(ctx, key, &message{code: opDecrypt, numbers: []uint64{key.Object}, blobs: [][]byte{in.IV, sealed, aad}})
+	if err != nil {
+		return nil, err
+	}
+	if len(answer.blob(0)) != len(in.Ciphertext) {
+		return nil, errFrame
+	}
+	return answer.blob(0), nil
+}
+
+func (t *token) WrapKey(ctx context.Context, wrapping, key Handle) ([]byte, error) {
+	if wrapping.Epoch != key.Epoch {
+		return nil, ErrLost
+	}
+	answer, err := t.use(ctx, key, &message{code: opWrap, numbers: []uint64{wrapping.Object, key.Object}})
+	return answer.blob(0), err
+}
+
+func (t *token) UnwrapKey(ctx context.Context, wrapping Handle, wrapped []byte, template Template) (Handle, error) {
+	op := opUnwrap
+	if !template.Token {
+		op = opUnwrapSession
+	}
+	return t.unwrap(ctx, op, wrapping, wrapped, template)
+}
+
+func (t *token) unwrap(ctx context.Context, op code, with Handle, wrapped []byte, template Template) (Handle, error) {
+	if with.Epoch == 0 {
+		return Handle{}, ErrLost
+	}
+	if len(wrapped) == 0 {
+		return Handle{}, errors.New("pkcs11: there is no wrapped key")
+	}
+	return t.makeObject(ctx, with.Epoch, &message{
+		code:    op,
+		numbers: []uint64{with.Object, template.flags()},
+		blobs:   [][]byte{wrapped, []byte(template.Label), template.ID},
+	})
+}
+
+func (t *token) MakeTransportKey(ctx context.Context) (TransportKey, error) {
+	answer, epoch, err := t.backend.call(ctx, 0, &message{code: opMakeTransport})
+	if err != nil {
+		return TransportKey{}, err
+	}
+	if len(answer.numbers) != 3 || len(answer.blobs) != 2 {
+		return TransportKey{}, errFrame
+	}
+	return TransportKey{
+		Public:       TransportPublic{Modulus: answer.blobs[0], Exponent: answer.blobs[1], SHA1Only: answer.numbers[2] != 0},
+		Private:      Handle{Epoch: epoch, Object: answer.numbers[0]},
+		PublicHandle: Handle{Epoch: epoch, Object: answer.numbers[1]},
+	}, nil
+}
+
+func (t *token) WrapForTransport(ctx context.Context, to TransportPublic, key Handle) ([]byte, error) {
+	answer, err := t.use(ctx, key, &message{
+		code:    opWrapTransport,
+		numbers: []uint64{key.Object, bits(to.SHA1Only)},
+		blobs:   [][]byte{to.Modulus, to.Exponent},
+	})
+	return answer.blob(0), err
+}
+
+func (t *token) UnwrapFromTransport(ctx context.Context, pair TransportKey, wrapped []byte, template Template) (Handle, error) {
+	return t.unwrap(ctx, opUnwrapTransport, pair.Private, wrapped, template)
+}
+
+func (t *token) Close() error { return t.backend.close() }
