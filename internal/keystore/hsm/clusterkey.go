@@ -1,0 +1,206 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"kastellan.dev/internal/pkcs11"
+)
+
+func clusterKeyLabel(clusterID string) string { return "kastellan cluster key " + clusterID }
+
+func clusterKeyTemplate(label string) pkcs11.Template {
+	return pkcs11.Template{Label: label, Token: true, Wrap: true, Extractable: true}
+}
+
+// ckkAES is CKK_AES.
+const ckkAES = 0x1F
+
+// clusterKeys finds the objects that are a cluster key on the member. There can be
+// more than one when two processes restored it at the same time.
+func (l *login) clusterKeys(ctx context.Context) ([]pkcs11.Handle, error) {
+	found, err := l.find(ctx, l.keyLabel, nil)
+	if err != nil {
+		return nil, fmt.Errorf("finding the cluster key: %w", err)
+	}
+	return found, nil
+}
+
+// adopt takes a cluster key that the member has into use, after checking that
+// it can wrap keys and nothing else.
+func (l *login) adopt(ctx context.Context, h pkcs11.Handle) error {
+	a, err := l.token.Attributes(ctx, h)
+	if err != nil {
+		return fmt.Errorf("reading the cluster key's attributes: %w", err)
+	}
+	if !a.Wrap || !a.Unwrap || a.Encrypt || a.Decrypt || !a.Sensitive || a.KeyType != ckkAES || a.ValueLen != 32 {
+		return errUnfit
+	}
+	l.cluster.Store(&clusterKey{handle: h, trusted: a.Trusted})
+	return nil
+}
+
+// makeClusterKey makes the cluster key in the member.
+func (l *login) makeClusterKey(ctx context.Context) error {
+	h, err := l.token.GenerateKey(ctx, clusterKeyTemplate(l.keyLabel))
+	if err != nil {
+		return fmt.Errorf("generating the cluster key: %w", err)
+	}
+	return l.adopt(ctx, h)
+}
+
+// align makes the member's cluster key the donor's: carries it over if it is
+// missing, and compares otherwise. With donor nil it takes what is there,
+// which may be nothing.
+func (l *login) align(ctx context.Context, donor *login) error {
+	found, err := l.clusterKeys(ctx)
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 && donor != nil {
+		h, err := carry(ctx, donor, l)
+		if err != nil {
+			return err
+		}
+		found = []pkcs11.Handle{h}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	from, key := l, found[0]
+	if donor != nil {
+		from, key = donor, donor.cluster.Load().handle
+	}
+	for i, h := range found {
+		if donor == nil && i == 0 {
+			continue
+		}
+		if err := compare(ctx, from, key, l, h); err != nil {
+			return err
+		}
+	}
+	return l.adopt(ctx, found[0])
+}
+
+// carry takes the donor's cluster key to another member, under an RSA key that the
+// receiver made for this and whose private half never leaves it.
+func carry(ctx context.Context, donor, to *login) (pkcs11.Handle, error) {
+	pair, err := to.token.MakeTransportKey(ctx)
+	if err != nil {
+		return pkcs11.Handle{}, fmt.Errorf("making a transport key: %w", err)
+	}
+	defer to.discard(ctx, pair.Private, pair.PublicHandle)
+	wrapped, err := donor.token.WrapForTransport(ctx, pair.Public, donor.cluster.Load().handle)
+	if err != nil {
+		return pkcs11.Handle{}, fmt.Errorf("wrapping the cluster key on %s: %w", donor.decl.ID, err)
+	}
+	h, err := to.token.UnwrapFromTransport(ctx, pair, wrapped, clusterKeyTemplate(to.keyLabel))
+	if err != nil {
+		return pkcs11.Handle{}, fmt.Errorf("unwrapping the cluster key: %w", err)
+	}
+	return h, nil
+}
+
+// compare fails with errDiverged unless two cluster keys are the same: a key for this
+// one test goes from one member to the other under them, and what the one
+// encrypts with it the other has to decrypt.
+func compare(ctx context.Context, a *login, keyA pkcs11.Handle, b *login, keyB pkcs11.Handle) error {
+	probe := pkcs11.Template{Label: "kastellan probe", Encrypt: true, Extractable: true}
+	onA, err := a.token.GenerateKey(ctx, probe)
+	if err != nil {
+		return fmt.Errorf("making a probe on %s: %w", a.decl.ID, err)
+	}
+	defer a.discard(ctx, onA)
+	wrapped, err := a.token.WrapKey(ctx, keyA, onA)
+	if err != nil {
+		return fmt.Errorf("wrapping a probe on %s: %w", a.decl.ID, err)
+	}
+	onB, err := b.token.UnwrapKey(ctx, keyB, wrapped, probe)
+	if err != nil {
+		return diverged(a, b, fmt.Errorf("unwrapping a probe on %s: %w", b.decl.ID, err))
+	}
+	defer b.discard(ctx, onB)
+	sealed, err := a.token.EncryptGCM(ctx, onA, knownText, nil)
+	if err != nil {
+		return fmt.Errorf("encrypting with a probe on %s: %w", a.decl.ID, err)
+	}
+	if _, err = b.token.DecryptGCM(ctx, onB, sealed, nil); err != nil {
+		return diverged(a, b, fmt.Errorf("decrypting with a probe on %s: %w", b.decl.ID, err))
+	}
+	return nil
+}
+
+// diverged turns a return value about wrong bytes into errDiverged.
+func diverged(a, b *login, err error) error {
+	if !pkcs11.MaybeAuthentication(err) && !hasRV(err, pkcs11.CKR_WRAPPED_KEY_INVALID, pkcs11.CKR_WRAPPED_KEY_LEN_RANGE,
+		pkcs11.CKR_ENCRYPTED_DATA_INVALID, pkcs11.CKR_ENCRYPTED_DATA_LEN_RANGE, pkcs11.CKR_GENERAL_ERROR, pkcs11.CKR_FUNCTION_FAILED) {
+		return err
+	}
+	return fmt.Errorf("%w: %s and %s: %w", errDiverged, a.decl.ID, b.decl.ID, err)
+}
+
+// discard destroys objects of a session that have served. They would end with
+// their session anyway.
+func (l *login) discard(ctx context.Context, handles ...pkcs11.Handle) {
+	for _, h := range handles {
+		if err := l.token.Destroy(ctx, h); err != nil && !isLost(err) {
+			l.log.Warn("a temporary key could not be destroyed", "error", err)
+		}
+	}
+}
+
+// unite gives all members the same cluster key and tells which have it. If none
+// has one, the first makes it, but only when complete says that no
+// member is away which might have it. A member that fails is left out; that two members
+// differ is an error.
+func unite(ctx context.Context, logins []*login, complete bool, done func(l *login, what string, err error)) (united []*login, err error) {
+	var donor *login
+	for _, l := range logins {
+		if err := l.align(ctx, nil); err != nil {
+			done(l, "", err)
+			if isDivergence(err) {
+				return nil, err
+			}
+			continue
+		}
+		united = append(united, l)
+		if donor == nil && l.cluster.Load() != nil {
+			donor = l
+		}
+	}
+	if donor == nil {
+		if !complete || len(united) != len(logins) || len(united) == 0 {
+			return united, nil
+		}
+		donor = united[0]
+		err := donor.makeClusterKey(ctx)
+		done(donor, "made", err)
+		if err != nil {
+			return united, err
+		}
+	}
+	return follow(ctx, united, donor, done)
+}
+
+// follow aligns all others with the donor.
+func follow(ctx context.Context, logins []*login, donor *login, done func(l *login, what string, err error)) (united []*login, err error) {
+	for _, l := range logins {
+		if l != donor {
+			had := l.cluster.Load() != nil
+			err := l.align(ctx, donor)
+			done(l, map[bool]string{true: "the same", false: "received"}[had], err)
+			if isDivergence(err) {
+				return nil, err
+			}
+			if err != nil {
+				continue
+			}
+		}
+		united = append(united, l)
+	}
+	return united, nil
+}
+
+// isDivergence tells errors that no retry mends and that nobody may overlook.
+func isDivergence(err error) bool { return errors.Is(err, errDiverged) || errors.Is(err, errUnfit) }

@@ -1,0 +1,212 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/pkcs11"
+)
+
+const (
+	// copies is on how many members a key must be before it is acknowledged.
+	copies = 2
+	// undoTimeout bounds the destruction of a key that could not be made.
+	undoTimeout = 10 * time.Second
+)
+
+// CreateKey implements keystore.Store.
+func (c *Connection) CreateKey(ctx context.Context, _ keystore.Call, key keystore.NewKey) (keystore.Material, error) {
+	if !c.enter() {
+		return keystore.Material{}, notConnected()
+	}
+	defer c.leave()
+	if err := ctx.Err(); err != nil {
+		return keystore.Material{}, fmt.Errorf("creating a key: %w", err)
+	}
+	c.awaitFirst(ctx)
+	logins := c.others(nil)
+	if !inTwoZones(logins) {
+		return keystore.Material{}, tooFewHSMs()
+	}
+	source, err := c.source(logins)
+	if err != nil {
+		return keystore.Material{}, err
+	}
+	data, err := c.makeKey(ctx, key, source, logins)
+	if err == nil {
+		return keystore.Material{Data: data}, nil
+	}
+	c.undo(ctx, key)
+	if !inTwoZones(c.others(nil)) {
+		return keystore.Material{}, tooFewHSMs().Because(err)
+	}
+	return keystore.Material{}, err
+}
+
+func inTwoZones(logins []*login) bool {
+	zones := make(map[string]bool)
+	for _, l := range logins {
+		zones[l.decl.AvailabilityZone] = true
+	}
+	return len(zones) >= 2
+}
+
+// source chooses the member that generates a key: one that can pass it on.
+func (c *Connection) source(logins []*login) (*login, error) {
+	start := int(c.next.Add(1))
+	for i := range logins {
+		l := logins[(start+i)%len(logins)]
+		if c.cluster.Replication == cloudhsm.ReplicationModule || l.cluster.Load() != nil {
+			return l, nil
+		}
+	}
+	return nil, badConfiguration(c.cluster, "Its HSMs have no cluster key yet. Connect the custom key store again while all of its HSMs are active.")
+}
+
+// makeKey generates a key in one member, and gets it to the others.
+func (c *Connection) makeKey(ctx context.Context, key keystore.NewKey, source *login, logins []*login) ([]byte, error) {
+	h, err := source.token.GenerateKey(ctx, keyTemplate(key.ARN, key.ID, trustedBy(logins)))
+	if err != nil {
+		c.suspect(source, err)
+		return nil, fmt.Errorf("generating a key on %s: %w", source.decl.ID, err)
+	}
+	m := material{label: key.ARN, id: key.ID, clusterID: c.cluster.ID}
+	sealed, err := source.token.EncryptGCM(ctx, h, knownText, []byte(m.label))
+	if err != nil {
+		c.suspect(source, err)
+		return nil, fmt.Errorf("making the known answer on %s: %w", source.decl.ID, err)
+	}
+	known, ok := appendBody(nil, sealed)
+	if !ok {
+		return nil, errors.New("the HSM chose an IV or a tag of another size")
+	}
+	m.known = known
+	if err := c.spread(ctx, source, h, m, logins); err != nil {
+		return nil, err
+	}
+	source.handles.Store(key.ID, h)
+	return m.encode()
+}
+
+// trustedBy tells whether all members may pass on a key that only leaves
+// under trusted keys.
+func trustedBy(logins []*login) bool {
+	for _, l := range logins {
+		if k := l.cluster.Load(); k == nil || !k.trusted {
+			return false
+		}
+	}
+	return true
+}
+
+// spread gets a key to the other members, and sees that it is the same there.
+func (c *Connection) spread(ctx context.Context, source *login, h pkcs11.Handle, m material, logins []*login) error {
+	have := 1
+	var failures []error
+	for _, l := range logins {
+		if l == source {
+			continue
+		}
+		err := c.hand(ctx, source, h, m, l)
+		if err == nil {
+			have++
+			continue
+		}
+		failures = append(failures, fmt.Errorf("%s: %w", l.decl.ID, err))
+		c.suspect(l, err)
+		l.lag()
+	}
+	if have < copies {
+		return fmt.Errorf("the key is on %d HSM only: %w", have, errors.Join(failures...))
+	}
+	return nil
+}
+
+// hand gets a key to one member, by ourselves or by the vendor's replication.
+func (c *Connection) hand(ctx context.Context, source *login, h pkcs11.Handle, m material, to *login) error {
+	ctx, cancel := context.WithTimeout(ctx, c.kind.cfg.Step)
+	defer cancel()
+	if c.cluster.Replication == cloudhsm.ReplicationModule {
+		if err := appear(ctx, to, m); err != nil {
+			return err
+		}
+	} else if _, err := clone(ctx, source, pkcs11.Object{Handle: h, Label: m.label, ID: []byte(m.id)}, to); err != nil {
+		return err
+	}
+	_, err := to.locate(ctx, m)
+	return err
+}
+
+// suspect has the supervisor look at a member that failed while a key was made.
+func (c *Connection) suspect(l *login, err error) {
+	if isLost(err) {
+		l.kick()
+	}
+}
+
+// undo destroys what there is of a key that could not be made, as far as the
+// members can be reached. What stays is an orphan that DeleteKey will look for.
+func (c *Connection) undo(ctx context.Context, key keystore.NewKey) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if err := c.destroy(ctx, key.ID, key.ARN, key.ID); err != nil {
+		c.kind.cfg.Log.Warn("a key that could not be made is destroyed later", "key", key.ARN, "error", err)
+	}
+}
+
+// DeleteKey implements keystore.Store. It fails as long as a member cannot be
+// reached that may have the key, so that it is called again.
+func (c *Connection) DeleteKey(ctx context.Context, _ keystore.Call, key keystore.Key) error {
+	label, id, err := namesOf(key)
+	if err != nil {
+		return err
+	}
+	if !c.enter() {
+		return notConnected()
+	}
+	defer c.leave()
+	c.awaitFirst(ctx)
+	return c.destroy(ctx, key.ID, label, id)
+}
+
+// destroy destroys all objects with the label and id on all members. Until
+// that is done, nothing copies them from one member to another.
+func (c *Connection) destroy(ctx context.Context, keyID, label, id string) error {
+	c.doom(label, true)
+	var failures []error
+	for _, m := range c.members {
+		l := m.serving.Load()
+		if l == nil {
+			failures = append(failures, fmt.Errorf("%s is not in service", m.decl.ID))
+			continue
+		}
+		if err := l.destroyAll(ctx, label, id); err != nil {
+			c.suspect(l, err)
+			failures = append(failures, fmt.Errorf("%s: %w", m.decl.ID, err))
+		}
+		l.handles.Delete(keyID)
+	}
+	if len(failures) > 0 {
+		return kmsapi.Errorf(kmsapi.KMSInvalidState, "The key material could not be destroyed on all HSMs of the CloudHSM cluster.").Because(errors.Join(failures...))
+	}
+	c.doom(label, false)
+	return nil
+}
+
+func (l *login) destroyAll(ctx context.Context, label, id string) error {
+	found, err := l.find(ctx, label, []byte(id))
+	if err != nil {
+		return err
+	}
+	for _, h := range found {
+		if err := l.token.Destroy(ctx, h); err != nil && !isStale(err) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/secret"
+)
+
+// maxWrong is how many wrong passwords one member is sent in a row: real HSMs lock
+// the user at the fifth.
+const maxWrong = 4
+
+// flagFinalTry is CKF_USER_PIN_FINAL_TRY of CK_TOKEN_INFO: the next wrong PIN locks.
+const flagFinalTry = 0x00020000
+
+// login is one stay of the kmsuser at a member. It ends when the member is
+// lost; the handles found during it end with it.
+type login struct {
+	*member
+	token    pkcs11.Token
+	password secret.Text // of the one that supervises or connects
+	handles  sync.Map    // KMS key id → pkcs11.Handle
+	cluster  atomic.Pointer[clusterKey]
+}
+
+// clusterKey is the cluster key on a member.
+type clusterKey struct {
+	handle  pkcs11.Handle
+	trusted bool // CKA_TRUSTED
+}
+
+// logIn tries passwords until one is right. It keeps count of the wrong ones
+// over all attempts, so that repeating them cannot lock the user.
+func (m *member) logIn(ctx context.Context, token pkcs11.Token, candidates []secret.Text) (*login, error) {
+	err := error(errNoPassword)
+	for _, password := range candidates {
+		if contains(m.refused, password) {
+			continue
+		}
+		if err := m.mayTry(ctx, token); err != nil {
+			return nil, err
+		}
+		err = token.Login(ctx, m.pin(password))
+		if err == nil {
+			m.refused = nil
+			return &login{member: m, token: token, password: password}, nil
+		}
+		if !isWrongPassword(err) {
+			return nil, err
+		}
+		m.refused = append(m.refused, password)
+	}
+	return nil, err
+}
+
+// mayTry tells why another password must not be tried.
+func (m *member) mayTry(ctx context.Context, token pkcs11.Token) error {
+	if len(m.refused) == 0 {
+		return nil
+	}
+	if len(m.refused) >= maxWrong {
+		return errNoPassword
+	}
+	info, err := token.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Flags&flagFinalTry != 0 {
+		return errFinalTry
+	}
+	return nil
+}
+
+func contains(list []secret.Text, text secret.Text) bool {
+	for _, t := range list {
+		if t.Equal(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// changePassword makes the HSM know the user by another password. An HSM that
+// does so already, because it was told through another member or by another process, is fine.
+func (l *login) changePassword(ctx context.Context, to secret.Text) error {
+	if l.password.Equal(to) {
+		return nil
+	}
+	err := l.token.SetPIN(ctx, l.pin(l.password), l.pin(to))
+	if isWrongPassword(err) {
+		if out := l.token.Logout(ctx); out != nil {
+			return errors.Join(err, out)
+		}
+		if in := l.token.Login(ctx, l.pin(to)); in != nil {
+			return errors.Join(err, in)
+		}
+		err = nil
+	}
+	if err == nil {
+		l.password = to
+	}
+	return err
+}
+
+// confirm tells whether the HSM still knows the login. A token whose child
+// was replaced shows no private object and reports no error.
+func (l *login) confirm(ctx context.Context) error {
+	err := l.token.Login(ctx, l.pin(l.password))
+	if hasRV(err, pkcs11.CKR_USER_ALREADY_LOGGED_IN) {
+		return nil
+	}
+	if err == nil || isWrongPassword(err) {
+		return errNotLoggedIn
+	}
+	return err
+}
+
+// find gives the key objects with a label and id; none at all only when the
+// HSM can be believed.
+func (l *login) find(ctx context.Context, label string, id []byte) ([]pkcs11.Handle, error) {
+	handles, err := l.token.FindKeys(ctx, label, id)
+	if err == nil && len(handles) == 0 {
+		err = l.confirm(ctx)
+	}
+	return handles, err
+}
+
+// list gives all secret keys.
+func (l *login) list(ctx context.Context) ([]pkcs11.Object, error) {
+	objects, err := l.token.ListKeys(ctx)
+	if err == nil {
+		err = l.confirm(ctx)
+	}
+	return objects, err
+}
+
+// handle gives the object of a KMS key; data is what was kept with the key.
+func (l *login) handle(ctx context.Context, id string, data []byte) (pkcs11.Handle, error) {
+	if h, ok := l.handles.Load(id); ok {
+		return h.(pkcs11.Handle), nil
+	}
+	m, err := parseMaterial(data)
+	if err != nil {
+		return pkcs11.Handle{}, err
+	}
+	h, err := l.locate(ctx, m)
+	if err == nil {
+		l.handles.Store(id, h)
+	}
+	return h, err
+}
+
+// locate finds the object of a KMS key that gives the known answer.
+func (l *login) locate(ctx context.Context, m material) (pkcs11.Handle, error) {
+	found, err := l.find(ctx, m.label, []byte(m.id))
+	if err != nil {
+		return pkcs11.Handle{}, fmt.Errorf("finding the key: %w", err)
+	}
+	for _, h := range found {
+		switch err := l.answers(ctx, h, m); {
+		case err == nil:
+			return h, nil
+		case isLost(err), isBusy(err), ctx.Err() != nil:
+			return pkcs11.Handle{}, fmt.Errorf("testing the key: %w", err)
+		default:
+			l.log.Error("a key object has the label of a KMS key and is not that key", "key", m.label, "error", err)
+		}
+	}
+	return pkcs11.Handle{}, errKeyMissing
+}
+
+// answers tells why a key object does not give the known answer.
+func (l *login) answers(ctx context.Context, h pkcs11.Handle, m material) error {
+	sealed, ok := parseBody(m.known)
+	if !ok {
+		return errMaterial
+	}
+	text, err := l.token.DecryptGCM(ctx, h, sealed, []byte(m.label))
+	if err != nil {
+		return err
+	}
+	if string(text) != string(knownText) {
+		return errors.New("the known answer is another one")
+	}
+	return nil
+}

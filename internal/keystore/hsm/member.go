@@ -1,0 +1,158 @@
+package hsm
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/secret"
+)
+
+// State is what a member does for a connection.
+type State string
+
+// The states.
+const (
+	Healthy   State = "HEALTHY"   // it serves
+	Syncing   State = "SYNCING"   // it is logged in, and gets the keys that it lacks
+	Unhealthy State = "UNHEALTHY" // it does not serve
+)
+
+// member is one HSM as one connection sees it.
+type member struct {
+	decl     cloudhsm.Member
+	format   cloudhsm.PINFormat
+	keyLabel string // of the cluster key; empty where the module replicates
+	log      *slog.Logger
+	open     func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error)
+	counters map[string]prometheus.Counter
+
+	serving atomic.Pointer[login] // nil: the member does not serve
+	running atomic.Int64          // operations on it right now
+	wake    chan struct{}         // asks the supervisor for a look, holds one
+	behind  atomic.Bool           // keys are missing on it
+
+	mu    sync.Mutex
+	token pkcs11.Token // nil until it was opened
+	state State
+	since time.Time
+	fault string // why it does not serve
+	keys  int    // KMS keys on it when they were last counted
+
+	refused []secret.Text // passwords that the HSM refused since it last accepted one; of who logs in
+}
+
+func (k *Kind) newMember(store string, c cloudhsm.Cluster, decl cloudhsm.Member) *member {
+	m := &member{
+		decl: decl, format: c.PINFormat, open: k.cfg.Open, log: k.cfg.Log.With("keyStore", store, "cluster", c.ID, "member", decl.ID),
+		wake: make(chan struct{}, 1), state: Unhealthy, since: time.Now(),
+	}
+	if c.Replication != cloudhsm.ReplicationModule {
+		m.keyLabel = clusterKeyLabel(c.ID)
+	}
+	return m
+}
+
+// pin is the PIN that the HSM knows a password of the kmsuser by.
+func (m *member) pin(password secret.Text) secret.Text {
+	if m.format == cloudhsm.PINIsUserColonAndPass {
+		return secret.NewText(kmsuser + ":" + password.Reveal())
+	}
+	return password
+}
+
+// kmsuser is the crypto user that key stores log in as.
+const kmsuser = "kmsuser"
+
+// reach gives the member's token, opened if need be, and what it says of itself.
+func (m *member) reach(ctx context.Context) (pkcs11.Token, pkcs11.TokenInfo, error) {
+	m.mu.Lock()
+	token := m.token
+	m.mu.Unlock()
+	if token == nil {
+		var err error
+		if token, err = m.open(ctx, m.decl.Token, m.log); err != nil {
+			return nil, pkcs11.TokenInfo{}, fmt.Errorf("opening the token: %w", err)
+		}
+		m.mu.Lock()
+		m.token = token
+		m.mu.Unlock()
+	}
+	info, err := token.Info(ctx)
+	if err != nil {
+		return nil, pkcs11.TokenInfo{}, fmt.Errorf("asking the token: %w", err)
+	}
+	return token, info, nil
+}
+
+// enter puts the member into a state; why is the reason for one that does not serve.
+func (m *member) enter(state State, why error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state != state {
+		m.state, m.since = state, time.Now()
+	}
+	m.fault = ""
+	if why != nil {
+		m.fault = why.Error()
+	}
+}
+
+// kick asks the supervisor for a look.
+func (m *member) kick() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// lag notes that the member lacks keys.
+func (m *member) lag() {
+	m.behind.Store(true)
+	m.kick()
+}
+
+// lose takes a login out of service; later reports of the same loss change nothing.
+func (m *member) lose(l *login, why error) {
+	if !m.serving.CompareAndSwap(l, nil) {
+		return
+	}
+	m.enter(Unhealthy, why)
+	m.log.Warn("an HSM was lost and is taken out of service", "error", why)
+	m.kick()
+}
+
+// close logs out and closes the token, and returns when ctx is done at the
+// latest; a token that hangs is closed behind the caller.
+func (m *member) close(ctx context.Context) {
+	m.serving.Store(nil)
+	m.mu.Lock()
+	token := m.token
+	m.token = nil
+	m.mu.Unlock()
+	if token == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := token.Logout(ctx); err != nil {
+			m.log.Warn("an HSM did not let the user log out", "error", err)
+		}
+		if err := token.Close(); err != nil {
+			m.log.Warn("a token could not be closed", "error", err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		m.log.Warn("a token takes long to close")
+	}
+}

@@ -1,0 +1,71 @@
+package hsm
+
+import (
+	"context"
+	"fmt"
+
+	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/secret"
+)
+
+// Provision makes the cluster key of a cluster, gets it to all members, and
+// has the security officer mark it trusted there, so that KMS keys made from then on
+// leave an HSM under no other key. It is for clusters that nobody
+// uses yet, and may be repeated. password is the kmsuser's, soPIN the security
+// officer's on every member; with an empty soPIN nothing is marked.
+func (k *Kind) Provision(ctx context.Context, c cloudhsm.Cluster, password, soPIN secret.Text) error {
+	if c.Replication == cloudhsm.ReplicationModule {
+		return nil
+	}
+	logins, err := k.provisionLogins(ctx, c, password)
+	defer func() {
+		for _, l := range logins {
+			l.close(ctx)
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	var failure error
+	united, err := unite(ctx, logins, true, func(l *login, _ string, err error) {
+		if err != nil && failure == nil {
+			failure = fmt.Errorf("%s: %w", l.decl.ID, err)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("making the cluster key: %w", err)
+	}
+	if len(united) != len(c.Members) {
+		return fmt.Errorf("making the cluster key: %w", failure)
+	}
+	if soPIN.IsEmpty() {
+		return nil
+	}
+	for _, m := range c.Members {
+		if err := pkcs11.MarkTrusted(ctx, m.Token, soPIN, clusterKeyLabel(c.ID)); err != nil {
+			return fmt.Errorf("marking the cluster key of %s trusted: %w", m.ID, err)
+		}
+	}
+	return nil
+}
+
+// provisionLogins logs in at all members. What it gives is to be closed, also
+// when it fails.
+func (k *Kind) provisionLogins(ctx context.Context, c cloudhsm.Cluster, password secret.Text) ([]*login, error) {
+	var logins []*login
+	for _, decl := range c.Members {
+		m := k.newMember("", c, decl)
+		token, _, err := m.reach(ctx)
+		if err != nil {
+			return logins, fmt.Errorf("reaching %s: %w", decl.ID, err)
+		}
+		l, err := m.logIn(ctx, token, []secret.Text{password})
+		if err != nil {
+			m.close(ctx)
+			return logins, fmt.Errorf("logging in at %s: %w", decl.ID, err)
+		}
+		logins = append(logins, l)
+	}
+	return logins, nil
+}
