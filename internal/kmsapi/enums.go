@@ -203,3 +203,49 @@ const IgnoreCiphertext DryRunModifierType = "IGNORE_CIPHERTEXT"
 
 // Values lists the enumeration.
 func (DryRunModifierType) Values() []string { return []string{"IGNORE_CIPHERTEXT"} }
+
+// SigningAlgorithmSpec is a signature algorithm.
+type SigningAlgorithmSpec string
+
+// Values lists the enumeration.
+func (SigningAlgorithmSpec) Values() []string {
+	return []string{
+		"RSASSA_PSS_SHA_256", "RSASSA_PSS_SHA_384", "RSASSA_PSS_SHA_512",
+		"RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PKCS1_V1_5_SHA_384", "RSASSA_PKCS1_V1_5_SHA_512",
+		"ECDSA_SHA_256", "ECDSA_SHA_384", "ECDSA_SHA_512", "SM2DSA", "ML_DSA_SHAKE_256", "ED25519_SHA_512", "ED25519_PH_SHA_512",
+	}
+}
+
+// MacAlgorithmSpec is an HMAC algorithm.
+type MacAlgorithmSpec string
+
+// Values lists the enumeration.
+func (MacAlgorithmSpec) Values() []string {
+	return []string{"HMAC_SHA_224", "HMAC_SHA_256", "HMAC_SHA_384", "HMAC_SHA_512"}
+}
+
+// KeyAgreementAlgorithmSpec is how a shared secret is derived.
+type KeyAgreementAlgorithmSpec string
+
+// Values lists the enumeration.
+func (KeyAgreementAlgorithmSpec) Values() []string { return []string{"ECDH"} }
+
+// EncapsulationAlgorithmSpec is a key encapsulation mechanism.
+type EncapsulationAlgorithmSpec string
+
+// Values lists the enumeration.
+func (EncapsulationAlgorithmSpec) Values() []string { return []string{"ML_KEM"} }
+
+// ExpirationModelType tells whether imported key material expires.
+type ExpirationModelType string
+
+// Values lists the enumeration.
+func (ExpirationModelType) Values() []string {
+	return []string{"KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"}
+}
+
+// MultiRegionKeyType is the part that a key plays among related multi-Region keys.
+type MultiRegionKeyType string
+
+// Values lists the enumeration.
+func (MultiRegionKeyType) Values() []string { return []string{"PRIMARY", "REPLICA"} }

@@ -39,33 +39,33 @@ type DescribeKeyResponse struct {
 
 // KeyMetadata describes a KMS key.
 type KeyMetadata struct {
-	AWSAccountID                string                    `aws:"AWSAccountId"`
-	KeyID                       string                    `aws:"KeyId"`
-	Arn                         string                    `aws:"Arn"`
-	CreationDate                *Time                     `aws:"CreationDate"`
-	Enabled                     bool                      `aws:"Enabled,always"`
-	Description                 string                    `aws:"Description,always"`
-	KeyUsage                    KeyUsageType              `aws:"KeyUsage"`
-	KeyState                    KeyState                  `aws:"KeyState"`
-	DeletionDate                *Time                     `aws:"DeletionDate"`
-	ValidTo                     *Time                     `aws:"ValidTo"`
-	Origin                      OriginType                `aws:"Origin"`
-	CustomKeyStoreID            string                    `aws:"CustomKeyStoreId"`
-	CloudHsmClusterID           string                    `aws:"CloudHsmClusterId"`
-	ExpirationModel             string                    `aws:"ExpirationModel"`
-	KeyManager                  KeyManagerType            `aws:"KeyManager"`
-	CustomerMasterKeySpec       CustomerMasterKeySpec     `aws:"CustomerMasterKeySpec"`
-	KeySpec                     KeySpec                   `aws:"KeySpec"`
-	EncryptionAlgorithms        []EncryptionAlgorithmSpec `aws:"EncryptionAlgorithms"`
-	SigningAlgorithms           []string                  `aws:"SigningAlgorithms"`
-	KeyAgreementAlgorithms      []string                  `aws:"KeyAgreementAlgorithms"`
-	EncapsulationAlgorithms     []string                  `aws:"EncapsulationAlgorithms"`
-	MultiRegion                 *bool                     `aws:"MultiRegion"`
-	MultiRegionConfiguration    *MultiRegionConfiguration `aws:"MultiRegionConfiguration"`
-	PendingDeletionWindowInDays *int32                    `aws:"PendingDeletionWindowInDays"`
-	MacAlgorithms               []string                  `aws:"MacAlgorithms"`
-	XksKeyConfiguration         *XksKeyConfigurationType  `aws:"XksKeyConfiguration"`
-	CurrentKeyMaterialID        string                    `aws:"CurrentKeyMaterialId"`
+	AWSAccountID                string                       `aws:"AWSAccountId"`
+	KeyID                       string                       `aws:"KeyId"`
+	Arn                         string                       `aws:"Arn"`
+	CreationDate                *Time                        `aws:"CreationDate"`
+	Enabled                     bool                         `aws:"Enabled,always"`
+	Description                 string                       `aws:"Description,always"`
+	KeyUsage                    KeyUsageType                 `aws:"KeyUsage"`
+	KeyState                    KeyState                     `aws:"KeyState"`
+	DeletionDate                *Time                        `aws:"DeletionDate"`
+	ValidTo                     *Time                        `aws:"ValidTo"`
+	Origin                      OriginType                   `aws:"Origin"`
+	CustomKeyStoreID            string                       `aws:"CustomKeyStoreId"`
+	CloudHsmClusterID           string                       `aws:"CloudHsmClusterId"`
+	ExpirationModel             ExpirationModelType          `aws:"ExpirationModel"`
+	KeyManager                  KeyManagerType               `aws:"KeyManager"`
+	CustomerMasterKeySpec       CustomerMasterKeySpec        `aws:"CustomerMasterKeySpec"`
+	KeySpec                     KeySpec                      `aws:"KeySpec"`
+	EncryptionAlgorithms        []EncryptionAlgorithmSpec    `aws:"EncryptionAlgorithms"`
+	SigningAlgorithms           []SigningAlgorithmSpec       `aws:"SigningAlgorithms"`
+	KeyAgreementAlgorithms      []KeyAgreementAlgorithmSpec  `aws:"KeyAgreementAlgorithms"`
+	EncapsulationAlgorithms     []EncapsulationAlgorithmSpec `aws:"EncapsulationAlgorithms"`
+	MultiRegion                 *bool                        `aws:"MultiRegion"`
+	MultiRegionConfiguration    *MultiRegionConfiguration    `aws:"MultiRegionConfiguration"`
+	PendingDeletionWindowInDays *int32                       `aws:"PendingDeletionWindowInDays"`
+	MacAlgorithms               []MacAlgorithmSpec           `aws:"MacAlgorithms"`
+	XksKeyConfiguration         *XksKeyConfigurationType     `aws:"XksKeyConfiguration"`
+	CurrentKeyMaterialID        string                       `aws:"CurrentKeyMaterialId"`
 }
 
 // XksKeyConfigurationType names the external key behind a KMS key.
@@ -75,9 +75,9 @@ type XksKeyConfigurationType struct {
 
 // MultiRegionConfiguration lists the members of a multi-Region key.
 type MultiRegionConfiguration struct {
-	MultiRegionKeyType string           `aws:"MultiRegionKeyType"`
-	PrimaryKey         *MultiRegionKey  `aws:"PrimaryKey"`
-	ReplicaKeys        []MultiRegionKey `aws:"ReplicaKeys"`
+	MultiRegionKeyType MultiRegionKeyType `aws:"MultiRegionKeyType"`
+	PrimaryKey         *MultiRegionKey    `aws:"PrimaryKey"`
+	ReplicaKeys        []MultiRegionKey   `aws:"ReplicaKeys"`
 }
 
 // MultiRegionKey is one member of a multi-Region key.
