@@ -86,6 +86,9 @@ func kekAAD(header []byte, number uint32) []byte {
 // store open go on; from their next start on they need next. It fails with
 // [ErrWrongRootKey] if a key-encryption key is under neither.
 func Rewrap(ctx context.Context, old, next Key, db store.Store) error {
+	if err := errors.Join(old.check(), next.check()); err != nil {
+		return fmt.Errorf("replacing the root key: %w", err)
+	}
 	_, err := db.Update(ctx, func(tx store.Tx) error {
 		keks, err := loadKEKs(tx)
 		if err != nil {

@@ -49,6 +49,14 @@ func newKey(b []byte) Key {
 	return Key{aead: aead, id: [keyIDSize]byte(id)}
 }
 
+// check refuses the zero value.
+func (k Key) check() error {
+	if k.aead == nil {
+		return errors.New("there is no root key")
+	}
+	return nil
+}
+
 // ID names the key without telling anything else of it: 32 hexadecimal digits.
 func (k Key) ID() string { return hex.EncodeToString(k.id[:]) }
 

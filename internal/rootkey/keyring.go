@@ -60,6 +60,9 @@ func (k *Keyring) Renew(ctx context.Context, root Key, db store.Store) error {
 
 // load reads all KEKs, makes one more if grow says so, and takes them into use.
 func (k *Keyring) load(ctx context.Context, root Key, db store.Store, grow func(ring) bool) error {
+	if err := root.check(); err != nil {
+		return err
+	}
 	var keks ring
 	_, err := db.Update(ctx, func(tx store.Tx) error {
 		stored, err := loadKEKs(tx)

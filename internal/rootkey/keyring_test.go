@@ -239,6 +239,22 @@ func TestRewrapChangesAllRecordsOrNone(t *testing.T) {
 	}
 }
 
+func TestNoRootKeyIsAnErrorNotAKey(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	if _, err := rootkey.OpenKeyring(t.Context(), rootkey.Key{}, db); err == nil {
+		t.Error("a key ring opens without a root key")
+	}
+	root := rootkey.Random()
+	openKeyring(t, root, db)
+	for _, pair := range [][2]rootkey.Key{{root, {}}, {{}, root}, {}} {
+		if err := rootkey.Rewrap(t.Context(), pair[0], pair[1], db); err == nil {
+			t.Error("Rewrap goes without a root key")
+		}
+	}
+	openKeyring(t, root, db)
+}
+
 // golden holds records and sealed bytes that another implementation made. Later
 // versions must still open them.
 type golden struct {

@@ -56,7 +56,7 @@ type Store struct {
 	closed   chan struct{}
 	watchers watchers
 
-	close    sync.Once
+	closing  sync.Once
 	closeErr error
 
 	broken error // why Updates are refused; the writer's token guards it
@@ -123,7 +123,7 @@ func (s *Store) Exclusive() bool { return true }
 // Close implements store.Store. It waits for running Views and Updates, which
 // end as soon as they next read or write.
 func (s *Store) Close() error {
-	s.close.Do(func() {
+	s.closing.Do(func() {
 		close(s.closed)
 		s.watchers.breakAll(store.ErrClosed)
 		s.closeErr = s.db.Close()
