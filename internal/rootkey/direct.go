@@ -1,8 +1,8 @@
 package rootkey
 
 import (
-	"encoding/binary"
 	"errors"
+	"slices"
 
 	"kastellan.dev/internal/xaes"
 )
@@ -18,19 +18,15 @@ var errDirect = errors.New("rootkey: the sealed bytes were changed, or sealed un
 // direct seals under a root key without a key-encryption key between.
 type direct struct{ key Key }
 
-// Direct seals under the key itself: for what lies in a file of its own, with
-// no metadata store that could hold key-encryption keys. Rotating such a key
-// means sealing the file anew.
-//
-//	byte  0       1
-//	      1..16   id of the root key
-//	     17..     XAES-256-GCM: nonce, ciphertext, tag
+// Direct seals under the key itself, in the second form that the package
+// comment draws: for what lies in a file of its own, with no metadata store that
+// could hold key-encryption keys. Rotating such a key means sealing the file anew.
 func (k Key) Direct() Sealer { return direct{k} }
 
 // Seal implements [Sealer].
 func (d direct) Seal(purpose, context string, plaintext []byte) ([]byte, error) {
-	if d.key.aead == nil {
-		return nil, errors.New("rootkey: there is no key")
+	if err := d.key.check(); err != nil {
+		return nil, err
 	}
 	sealed := make([]byte, 0, directHeaderSize+len(plaintext)+xaes.Overhead)
 	sealed = append(sealed, directVersion)
@@ -40,8 +36,8 @@ func (d direct) Seal(purpose, context string, plaintext []byte) ([]byte, error) 
 
 // Open implements [Sealer].
 func (d direct) Open(purpose, context string, sealed []byte) ([]byte, error) {
-	if d.key.aead == nil {
-		return nil, errors.New("rootkey: there is no key")
+	if err := d.key.check(); err != nil {
+		return nil, err
 	}
 	if len(sealed) < directHeaderSize || sealed[0] != directVersion || [keyIDSize]byte(sealed[1:directHeaderSize]) != d.key.id {
 		return nil, errDirect
@@ -55,9 +51,5 @@ func (d direct) Open(purpose, context string, sealed []byte) ([]byte, error) {
 }
 
 func directAAD(header []byte, purpose, context string) []byte {
-	aad := append([]byte("kastellan sealed directly"), header...)
-	aad = binary.BigEndian.AppendUint32(aad, uint32(len(purpose)))
-	aad = append(aad, purpose...)
-	aad = binary.BigEndian.AppendUint32(aad, uint32(len(context)))
-	return append(aad, context...)
+	return appendUse(slices.Concat([]byte("kastellan sealed directly"), header), purpose, context)
 }

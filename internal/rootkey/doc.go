@@ -25,6 +25,17 @@
 // Authenticated with them: "kastellan sealed" ‖ bytes 0..4 ‖
 // uint32(len(purpose)) ‖ purpose ‖ uint32(len(context)) ‖ context.
 //
+// What lies outside the metadata store is sealed under a root key itself
+// ([Key.Direct]):
+//
+//	byte  0       version: 1
+//	      1..16   id of the root key
+//	     17..40   nonce
+//	     41..     ciphertext and tag
+//
+// Authenticated with it: "kastellan sealed directly" ‖ bytes 0..16 ‖ purpose
+// and context as above.
+//
 // The package refuses a key file that others can read, a root key of another
 // length than 32 bytes, and a root key that is not the one the store was made
 // with. Losing the root key loses every secret: there is no second way in.

@@ -150,7 +150,12 @@ func (k *Keyring) Open(purpose, context string, sealed []byte) ([]byte, error) {
 }
 
 func sealedAAD(header []byte, purpose, context string) []byte {
-	aad := slices.Concat([]byte("kastellan sealed"), header)
+	return appendUse(slices.Concat([]byte("kastellan sealed"), header), purpose, context)
+}
+
+// appendUse appends what binds sealed bytes to their use: lengths keep the two
+// texts apart.
+func appendUse(aad []byte, purpose, context string) []byte {
 	aad = binary.BigEndian.AppendUint32(aad, uint32(len(purpose)))
 	aad = append(aad, purpose...)
 	aad = binary.BigEndian.AppendUint32(aad, uint32(len(context)))

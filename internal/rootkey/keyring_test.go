@@ -37,7 +37,7 @@ func openKeyring(t testing.TB, root rootkey.Key, db store.Store) *rootkey.Keyrin
 	return k
 }
 
-func seal(t testing.TB, k *rootkey.Keyring, purpose, context, plaintext string) []byte {
+func seal(t testing.TB, k rootkey.Sealer, purpose, context, plaintext string) []byte {
 	t.Helper()
 	sealed, err := k.Seal(purpose, context, []byte(plaintext))
 	if err != nil {
@@ -46,7 +46,7 @@ func seal(t testing.TB, k *rootkey.Keyring, purpose, context, plaintext string) 
 	return sealed
 }
 
-func wantOpens(t *testing.T, k *rootkey.Keyring, purpose, context string, sealed []byte, want string) {
+func wantOpens(t *testing.T, k rootkey.Sealer, purpose, context string, sealed []byte, want string) {
 	t.Helper()
 	if got, err := k.Open(purpose, context, sealed); err != nil || string(got) != want {
 		t.Errorf("Open gives %q, %v, want %q", got, err, want)
@@ -79,48 +79,80 @@ func write(t testing.TB, db store.Store, key string, value []byte) {
 	}
 }
 
-func TestSealedOpensForItsPurposeAndContextOnly(t *testing.T) {
-	t.Parallel()
-	k := openKeyring(t, rootkey.Random(), newDB(t))
-	for _, plaintext := range []string{"", "x", "a secret", strings.Repeat("long ", 10000)} {
-		sealed := seal(t, k, "purpose", "context", plaintext)
-		wantOpens(t, k, "purpose", "context", sealed, plaintext)
-		if len(plaintext) > 1 && bytes.Contains(sealed, []byte(plaintext)) {
-			t.Error("the sealed bytes show the secret")
-		}
-		for _, other := range [][2]string{{"purpose", ""}, {"", "context"}, {"context", "purpose"}, {"purposec", "ontext"}, {"purpos", "econtext"}, {"purpose", "context\x00"}} {
-			if got, err := k.Open(other[0], other[1], sealed); err == nil {
-				t.Errorf("opened as %q, it gives %q", other, got)
-			}
-		}
-	}
-	if bytes.Equal(seal(t, k, "p", "c", "x"), seal(t, k, "p", "c", "x")) {
-		t.Error("sealing twice gives the same bytes")
-	}
-}
-
-func TestTouchedBytesDoNotOpen(t *testing.T) {
-	t.Parallel()
+// sealers gives one of each kind.
+func sealers(t *testing.T) map[string]rootkey.Sealer {
 	root, db := rootkey.Random(), newDB(t)
 	k := openKeyring(t, root, db)
 	if err := k.Renew(t.Context(), root, db); err != nil { // so that another KEK's number is a possible change
 		t.Fatal(err)
 	}
-	sealed := seal(t, k, "purpose", "context", "secret")
-	for i := range sealed {
-		for bit := range 8 {
-			touched := bytes.Clone(sealed)
-			touched[i] ^= 1 << bit
-			if got, err := k.Open("purpose", "context", touched); err == nil {
-				t.Fatalf("with bit %d of byte %d changed it gives %q", bit, i, got)
+	return map[string]rootkey.Sealer{"key ring": k, "direct": root.Direct()}
+}
+
+func TestSealedOpensForItsPurposeAndContextOnly(t *testing.T) {
+	t.Parallel()
+	for name, s := range sealers(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, plaintext := range []string{"", "x", "a secret", strings.Repeat("long ", 10000)} {
+				sealed := seal(t, s, "purpose", "context", plaintext)
+				wantOpens(t, s, "purpose", "context", sealed, plaintext)
+				if len(plaintext) > 1 && bytes.Contains(sealed, []byte(plaintext)) {
+					t.Error("the sealed bytes show the secret")
+				}
+				for _, other := range [][2]string{{"purpose", ""}, {"", "context"}, {"context", "purpose"}, {"purposec", "ontext"}, {"purpos", "econtext"}, {"purpose", "context\x00"}} {
+					if got, err := s.Open(other[0], other[1], sealed); err == nil {
+						t.Errorf("opened as %q, it gives %q", other, got)
+					}
+				}
 			}
-		}
-		if got, err := k.Open("purpose", "context", sealed[:i]); err == nil {
-			t.Fatalf("cut to %d bytes it gives %q", i, got)
+			if bytes.Equal(seal(t, s, "p", "c", "x"), seal(t, s, "p", "c", "x")) {
+				t.Error("sealing twice gives the same bytes")
+			}
+		})
+	}
+}
+
+func TestTouchedBytesDoNotOpen(t *testing.T) {
+	t.Parallel()
+	for name, s := range sealers(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sealed := seal(t, s, "purpose", "context", "secret")
+			for i := range sealed {
+				for bit := range 8 {
+					touched := bytes.Clone(sealed)
+					touched[i] ^= 1 << bit
+					if got, err := s.Open("purpose", "context", touched); err == nil {
+						t.Fatalf("with bit %d of byte %d changed it gives %q", bit, i, got)
+					}
+				}
+				if got, err := s.Open("purpose", "context", sealed[:i]); err == nil {
+					t.Fatalf("cut to %d bytes it gives %q", i, got)
+				}
+			}
+			if got, err := s.Open("purpose", "context", append(sealed, 0)); err == nil {
+				t.Errorf("with a byte appended it gives %q", got)
+			}
+		})
+	}
+}
+
+func TestDirectNeedsTheSameKey(t *testing.T) {
+	t.Parallel()
+	root := rootkey.Random()
+	sealed := seal(t, root.Direct(), "p", "c", "secret")
+	for name, other := range map[string]rootkey.Sealer{
+		"another root key": rootkey.Random().Direct(),
+		"no root key":      rootkey.Key{}.Direct(),
+		"the key ring":     openKeyring(t, root, newDB(t)),
+	} {
+		if got, err := other.Open("p", "c", sealed); err == nil {
+			t.Errorf("%s opens it: %q", name, got)
 		}
 	}
-	if got, err := k.Open("purpose", "context", append(sealed, 0)); err == nil {
-		t.Errorf("with a byte appended it gives %q", got)
+	if _, err := (rootkey.Key{}).Direct().Seal("p", "c", nil); err == nil {
+		t.Error("no root key seals")
 	}
 }
 
@@ -261,12 +293,15 @@ type golden struct {
 	RootKey   string            `json:"rootKey"`
 	RootKeyID string            `json:"rootKeyId"`
 	Records   map[string]string `json:"records"`
-	Sealed    []struct {
-		Purpose   string `json:"purpose"`
-		Context   string `json:"context"`
-		Plaintext string `json:"plaintext"`
-		Sealed    string `json:"sealed"`
-	} `json:"sealed"`
+	Sealed    []goldenSealed    `json:"sealed"`
+	Direct    []goldenSealed    `json:"direct"`
+}
+
+type goldenSealed struct {
+	Purpose   string `json:"purpose"`
+	Context   string `json:"context"`
+	Plaintext string `json:"plaintext"`
+	Sealed    string `json:"sealed"`
 }
 
 func unhex(t testing.TB, s string) []byte {
@@ -278,8 +313,8 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-// openGolden gives the golden file and a key ring over its records.
-func openGolden(t testing.TB) (golden, *rootkey.Keyring) {
+// openGolden gives the golden file, its root key, and a key ring over its records.
+func openGolden(t testing.TB) (golden, rootkey.Key, *rootkey.Keyring) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "v1.json"))
 	if err != nil {
@@ -304,32 +339,37 @@ func openGolden(t testing.TB) (golden, *rootkey.Keyring) {
 	for key, value := range g.Records {
 		write(t, db, key, unhex(t, value))
 	}
-	return g, openKeyring(t, root, db)
+	return g, root, openKeyring(t, root, db)
 }
 
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	g, k := openGolden(t)
-	if len(g.Sealed) == 0 {
+	g, root, k := openGolden(t)
+	if len(g.Sealed) == 0 || len(g.Direct) == 0 {
 		t.Fatal("there is nothing to open")
 	}
 	for _, s := range g.Sealed {
 		wantOpens(t, k, s.Purpose, s.Context, unhex(t, s.Sealed), string(unhex(t, s.Plaintext)))
 	}
+	for _, s := range g.Direct {
+		wantOpens(t, root.Direct(), s.Purpose, s.Context, unhex(t, s.Sealed), string(unhex(t, s.Plaintext)))
+	}
 }
 
 // FuzzOpen looks for a panic, and for bytes that open although nobody sealed them.
 func FuzzOpen(f *testing.F) {
-	g, k := openGolden(f)
+	g, root, k := openGolden(f)
 	genuine := make(map[string]bool)
-	for _, s := range g.Sealed {
+	for _, s := range append(g.Sealed, g.Direct...) {
 		sealed := unhex(f, s.Sealed)
 		f.Add(s.Purpose, s.Context, sealed)
 		genuine[s.Purpose+"\x00"+s.Context+"\x00"+string(sealed)] = true
 	}
 	f.Fuzz(func(t *testing.T, purpose, context string, sealed []byte) {
-		if _, err := k.Open(purpose, context, sealed); err == nil && !genuine[purpose+"\x00"+context+"\x00"+string(sealed)] {
-			t.Fatalf("%x opens for %q in %q", sealed, purpose, context)
+		for _, s := range []rootkey.Sealer{k, root.Direct()} {
+			if _, err := s.Open(purpose, context, sealed); err == nil && !genuine[purpose+"\x00"+context+"\x00"+string(sealed)] {
+				t.Fatalf("%x opens for %q in %q", sealed, purpose, context)
+			}
 		}
 	})
 }
