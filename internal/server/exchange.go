@@ -1,0 +1,222 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"kastellan.dev/internal/awsjson"
+	"kastellan.dev/internal/identity"
+	"kastellan.dev/internal/kmsapi"
+)
+
+// exchange is one request to an API and its answer.
+type exchange struct {
+	s       *Server
+	w       http.ResponseWriter
+	r       *http.Request
+	id      string
+	began   time.Time
+	op      *operation      // nil if the target is unknown
+	caller  identity.Caller // its Principal is nil until the signature is verified
+	scratch *scratch
+}
+
+// scratch is memory that requests use one after the other.
+type scratch struct {
+	in  bytes.Buffer // the request's body
+	out []byte       // the response's body
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// maxScratch is how much memory a scratch may keep, in bytes.
+const maxScratch = 64 << 10
+
+// release gives the memory back without what was in it: plaintext goes in and out here.
+func (b *scratch) release() {
+	if b.in.Cap() > maxScratch || cap(b.out) > maxScratch {
+		return
+	}
+	clear(b.in.Bytes())
+	clear(b.out[:cap(b.out)])
+	b.in.Reset()
+	scratches.Put(b)
+}
+
+func (x *exchange) serve() {
+	x.op = x.s.operations[x.target()]
+	if err := x.work(); err != nil {
+		x.fail(err)
+		return
+	}
+	write(x.w, x.id, http.StatusOK, x.scratch.out)
+	x.done(codeOK, http.StatusOK)
+}
+
+func (x *exchange) target() string {
+	if targets := x.r.Header["X-Amz-Target"]; len(targets) == 1 {
+		return targets[0]
+	}
+	return ""
+}
+
+// work goes through the steps that the package comment lists. The answer is in
+// the scratch.
+func (x *exchange) work() error {
+	if err := x.read(); err != nil {
+		return err
+	}
+	// Only now, so that whoever sends slowly takes nobody's place.
+	select {
+	case x.s.slots <- struct{}{}:
+	default:
+		return kmsapi.Errorf(kmsapi.Throttling, "Too many requests are being served at once. Reduce the frequency of your calls.")
+	}
+	x.s.meters.inFlight.Inc()
+	defer func() {
+		x.s.meters.inFlight.Dec()
+		<-x.s.slots
+	}()
+
+	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.cfg.Timeout)
+	defer cancel()
+	document, err := awsjson.Parse(x.scratch.in.Bytes())
+	if err != nil {
+		return err
+	}
+	if x.op == nil {
+		return kmsapi.Errorf(kmsapi.UnknownOperation, "")
+	}
+	if err := x.authenticate(ctx); err != nil {
+		return err
+	}
+	return x.call(ctx, document)
+}
+
+func (x *exchange) read() error {
+	limit := x.s.cfg.MaxBody
+	if x.r.ContentLength > limit {
+		return tooLarge(limit)
+	}
+	_, err := x.scratch.in.ReadFrom(http.MaxBytesReader(x.w, x.r.Body, limit))
+	if over := (*http.MaxBytesError)(nil); errors.As(err, &over) {
+		return tooLarge(limit)
+	}
+	if err != nil {
+		return kmsapi.Errorf(kmsapi.Serialization, "The request body could not be read to its end.").Because(err)
+	}
+	return nil
+}
+
+func tooLarge(limit int64) error {
+	return kmsapi.Errorf(kmsapi.RequestEntityTooLarge, "The request body is larger than %d bytes.", limit)
+}
+
+func (x *exchange) authenticate(ctx context.Context) error {
+	result, err := x.op.verifier.Verify(ctx, x.r, x.scratch.in.Bytes())
+	if err != nil {
+		return err
+	}
+	x.caller = identity.Caller{
+		Principal: result.Owner.(*identity.Principal),
+		Region:    result.Region,
+		RequestID: x.id,
+		SourceIP:  sourceIP(x.r),
+		UserAgent: x.r.UserAgent(),
+		Host:      x.r.Host,
+	}
+	if state := x.r.TLS; state != nil {
+		x.caller.TLSVersion = strings.Replace(tls.VersionName(state.Version), "TLS ", "TLSv", 1)
+		x.caller.CipherSuite = tls.CipherSuiteName(state.CipherSuite)
+	}
+	return nil
+}
+
+func sourceIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// call decodes, runs the operation, and encodes. It outlives a panic in any of them.
+func (x *exchange) call(ctx context.Context, document awsjson.Document) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			// The value may quote what the operation worked on, so it is not kept.
+			err = fmt.Errorf("%s panicked with a %T at %s", x.op.target, r, debug.Stack())
+		}
+	}()
+	in := x.op.New()
+	if err := document.Decode(in); err != nil {
+		return err
+	}
+	out, err := x.op.Call(ctx, x.caller, in)
+	if err != nil {
+		return err
+	}
+	x.scratch.out = awsjson.Append(x.scratch.out[:0], out)
+	return nil
+}
+
+// codeCanceled is the outcome of requests whose client did not wait for the answer.
+const codeCanceled = "Canceled"
+
+// fail answers with an error, and logs what it does not show of it.
+func (x *exchange) fail(err error) {
+	var shown *kmsapi.Error
+	known := errors.As(err, &shown)
+	if !known {
+		shown = kmsapi.Errorf(kmsapi.KMSInternal, "The request failed for a reason that only the server's log tells.")
+	}
+	code, status, level := string(shown.Code), shown.Code.Status(), slog.LevelInfo
+	switch {
+	case !known && x.r.Context().Err() != nil:
+		code, level = codeCanceled, slog.LevelDebug
+	case status >= http.StatusInternalServerError:
+		level = slog.LevelError
+	}
+	if !known || shown.Unwrap() != nil {
+		x.log(level, "request failed", slog.String("error", err.Error()))
+	}
+	x.scratch.out = awsjson.AppendError(x.scratch.out[:0], shown)
+	write(x.w, x.id, status, x.scratch.out)
+	x.done(code, status)
+}
+
+// done counts the request and, at level debug, logs it.
+func (x *exchange) done(code string, status int) {
+	took := time.Since(x.began)
+	meter := &x.s.meters.unknown
+	if x.op != nil {
+		meter = &x.op.meter
+	}
+	meter.count(code, took)
+	x.log(slog.LevelDebug, "request served", slog.String("code", code), slog.Int("status", status), slog.Duration("took", took))
+}
+
+func (x *exchange) log(level slog.Level, message string, more ...slog.Attr) {
+	ctx, logger := x.r.Context(), x.s.cfg.Logger
+	if !logger.Enabled(ctx, level) {
+		return
+	}
+	attrs := append(more, slog.String("requestId", x.id), slog.String("source", sourceIP(x.r)))
+	if x.op != nil {
+		attrs = append(attrs, slog.String("operation", x.op.target))
+	}
+	if x.caller.Principal != nil {
+		attrs = append(attrs, slog.String("principal", x.caller.ARN))
+	}
+	logger.LogAttrs(ctx, level, message, attrs...)
+}
