@@ -133,12 +133,14 @@ func StartServer(t testing.TB, cfg xksproxy.ServerConfig, pki *PKI) *Running {
 func (r *Running) Stop() error { return r.stop() }
 
 // Options are those of a check of the proxy.
-func (r *Running) Options() check.Options {
-	o := check.Options{
-		URL: "https://" + Host + Prefix, Address: r.Addr().String(), CA: r.PKI.Pool(),
+func (r *Running) Options() check.Options { return Options(r.Addr().String(), r.PKI) }
+
+// Options are those of a check of whatever listens at address with the keys of Config.
+func Options(address string, pki *PKI) check.Options {
+	return check.Options{
+		URL: "https://" + Host + Prefix, Address: address, CA: pki.Pool(),
 		Region: Region, AccessKeyID: AccessKeyID, Secret: secret.NewText(SecretKey),
 		KeyID: Key, DisabledKeyID: Disabled, EncryptOnlyKeyID: EncryptOnly, DecryptOnlyKeyID: DecryptOnly, DeniedKeyID: Denied,
 		Calls: 50, Concurrency: 16, Timeout: 20 * time.Second,
 	}
-	return o
 }
