@@ -15,11 +15,25 @@ type holder struct {
 	B secret.Bytes
 	T secret.Text
 	P *secret.Text
+	hidden
+}
+
+// hidden has secrets where fmt does not call their methods.
+type hidden struct {
+	b secret.Bytes
+	t secret.Text
+	p *secret.Text
+	s []secret.Text
+	m map[string]secret.Bytes
+	a any
 }
 
 func TestSecretsAreNeverShown(t *testing.T) {
 	text := secret.NewText("hunter2-marker")
-	h := holder{B: secret.New([]byte("bytes-marker")), T: text, P: &text}
+	data := secret.New([]byte("bytes-marker"))
+	h := holder{B: data, T: text, P: &text, hidden: hidden{
+		b: data, t: text, p: &text, s: []secret.Text{text}, m: map[string]secret.Bytes{"k": data}, a: data,
+	}}
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T"} {
 		fmt.Fprintf(&out, verb, h)
