@@ -1,0 +1,62 @@
+# make run    build and start a development server on http://127.0.0.1:4599
+# make test   everything that CI runs
+# make fuzz   every fuzz target for FUZZTIME
+# make bench  the benchmarks, each beside its floor
+
+GO       ?= go
+FUZZTIME ?= 30s
+BENCH    ?= .
+SOFTHSM  := /usr/lib/softhsm/libsofthsm2.so
+
+# Where goroutines meet; they are tested with the race detector as well.
+RACED := ./internal/kms/... ./internal/keystore/... ./internal/pkcs11/... ./internal/server/... \
+         ./internal/store/... ./internal/xksproxy/... ./internal/endpointservice/... ./internal/cloudhsm/... \
+         ./internal/identity/... ./internal/audit/... ./internal/rootkey/...
+
+.PHONY: run build softhsm test format vet build-without-cgo unit race fuzz bench clean
+
+run: softhsm build
+	exec bin/kastellan serve --dev $(ARGS)
+
+build:
+	$(GO) build -trimpath -o bin/kastellan ./cmd/kastellan
+
+# Without root, or without apt-get, the server runs all the same and says what is left out.
+softhsm:
+	@if [ ! -e $(SOFTHSM) ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing softhsm2"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq softhsm2 >/dev/null; } || \
+		echo "softhsm2 could not be installed"; \
+	fi
+
+test: format vet build build-without-cgo unit race
+
+format:
+	@unformatted="$$(gofmt -l cmd internal)"; \
+	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+build-without-cgo:
+	CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/kastellan
+
+unit:
+	$(GO) test ./...
+
+race:
+	$(GO) test -race -short $(RACED)
+
+# One target at a time: that is all that go test takes.
+fuzz:
+	@grep -rEho --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' cmd internal -H | \
+	while IFS=: read -r file fn; do \
+		echo "$${fn#func } in $$(dirname $$file)"; \
+		$(GO) test "./$$(dirname $$file)" -run '^$$' -fuzz "^$${fn#func }$$" -fuzztime $(FUZZTIME) || exit 1; \
+	done
+
+bench:
+	$(GO) test ./... -run '^$$' -bench '$(BENCH)' -benchmem
+
+clean:
+	rm -rf bin

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// awaitLimit is how long a script waits for something to happen.
+const awaitLimit = 30 * time.Second
+
+// await waits until a file holds a text: await FILE TEXT. Background programs write
+// such files with "sh -c '… >FILE'".
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await FILE TEXT")
+	}
+	path := ts.MkAbs(args[0])
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(awaitLimit)
+	for {
+		text, _ := os.ReadFile(path)
+		if bytes.Contains(text, []byte(args[1])) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			ts.Fatalf("%s does not hold %q but:\n%s", args[0], args[1], text)
+		}
+	}
+}
+
+// freePort puts a free address of the loopback interface into a variable: freeport NAME.
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: freeport NAME")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], l.Addr().String())
+	ts.Check(l.Close())
+}
+
+// interrupt sends SIGINT to the process whose id a file holds: interrupt FILE.
+func interrupt(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: interrupt FILE")
+	}
+	var pid int
+	_, err := fmt.Sscan(strings.TrimSpace(ts.ReadFile(args[0])), &pid)
+	ts.Check(err)
+	process, err := os.FindProcess(pid)
+	ts.Check(err)
+	ts.Check(process.Signal(os.Interrupt))
+}

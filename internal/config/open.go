@@ -1,0 +1,202 @@
+package config
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/identity"
+	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/keystore/hsm"
+	"kastellan.dev/internal/keystore/soft"
+	"kastellan.dev/internal/kms"
+	"kastellan.dev/internal/rootkey"
+	"kastellan.dev/internal/server"
+	"kastellan.dev/internal/store"
+	"kastellan.dev/internal/store/bolt"
+)
+
+// storeFile is the metadata store in the data directory.
+const storeFile = "kastellan.db"
+
+// Options change what Open makes of a configuration. The zero value changes nothing.
+type Options struct {
+	Logger *slog.Logger         // nil: as the configuration says
+	Audit  audit.Writer         // nil: as the configuration says
+	KMS    func(*kms.Config)    // sees the domain's configuration before it is used
+	HSM    func(*hsm.Config)    // and so on
+	Server func(*server.Config) //
+}
+
+// Node is a server that is put together. Serve makes it answer.
+type Node struct {
+	Service *kms.Service
+	Metrics *prometheus.Registry
+
+	cfg        *Config
+	log        *slog.Logger
+	identities *identity.Source
+	clusters   *cloudhsm.Declared
+	external   *external
+	server     *server.Server
+	listener   net.Listener
+	tls        *tls.Config // nil: plain HTTP
+	closers    []func()    // run in reverse order
+}
+
+// Open puts a server together: it opens the store (and makes it in a data directory
+// without one), reads the root key, and starts the service. Nothing
+// listens yet. Key stores that were connected come back in the background.
+func (c *Config) Open(ctx context.Context, o Options) (node *Node, err error) {
+	n := &Node{cfg: c, log: o.Logger, Metrics: prometheus.NewRegistry()}
+	if n.log == nil {
+		n.log = c.Log.Logger()
+	}
+	n.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
+	directory, err := c.directory()
+	if err != nil {
+		return nil, fmt.Errorf("reading the accounts: %w", err)
+	}
+	n.identities = identity.NewSource(directory)
+	if err := n.openService(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := n.openServer(o); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) later(close func()) { n.closers = append(n.closers, close) }
+
+// Close ends everything that Open has started. Serve has returned by then.
+func (n *Node) Close() {
+	for _, close := range slices.Backward(n.closers) {
+		close()
+	}
+	n.closers = nil
+}
+
+// openService opens what is stored and the domain above it.
+func (n *Node) openService(ctx context.Context, o Options) error {
+	db, err := n.openStore()
+	if err != nil {
+		return err
+	}
+	root, err := n.cfg.rootKey()
+	if err != nil {
+		return fmt.Errorf("reading the root key: %w", err)
+	}
+	ring, err := rootkey.OpenKeyring(ctx, root, db)
+	if err != nil {
+		return fmt.Errorf("opening the key ring: %w", err)
+	}
+	kinds, err := n.openKinds(o)
+	if err != nil {
+		return err
+	}
+	writer, err := n.openAudit(o)
+	if err != nil {
+		return err
+	}
+	cfg := kms.Config{
+		Store: db, Soft: soft.New(ring), Kinds: kinds, Sealer: ring, Audit: writer, Logger: n.log,
+		Quotas: n.cfg.Quotas.kms(), ConnectTimeout: n.cfg.Limits.ConnectTimeout,
+	}
+	if o.KMS != nil {
+		o.KMS(&cfg)
+	}
+	if n.Service, err = kms.Open(ctx, cfg); err != nil {
+		return err
+	}
+	n.later(n.Service.Close)
+	return nil
+}
+
+// openStore opens the metadata store, or makes it in a directory that has none.
+func (n *Node) openStore() (store.Store, error) {
+	dir := n.cfg.path(n.cfg.DataDirectory)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data directory: %w", err)
+	}
+	path := filepath.Join(dir, storeFile)
+	db, err := bolt.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		n.log.Info("the data directory has no metadata store: a new one is made", "path", path)
+		db, err = bolt.Create(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the metadata store: %w", err)
+	}
+	n.later(func() {
+		if err := db.Close(); err != nil {
+			n.log.Error("closing the metadata store failed", "error", err)
+		}
+	})
+	return db, nil
+}
+
+// openKinds makes the kinds of custom key stores. This is the only place that names them.
+func (n *Node) openKinds(o Options) ([]keystore.Kind, error) {
+	p := &problems{}
+	declaration := n.cfg.declaration(p)
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	var err error
+	if n.clusters, err = cloudhsm.Declare(declaration); err != nil {
+		return nil, err
+	}
+	hsmConfig := hsm.Config{Clusters: n.clusters, Network: n.clusters, Log: n.log, Metrics: n.Metrics}
+	if o.HSM != nil {
+		o.HSM(&hsmConfig)
+	}
+	hsmKind, err := hsm.New(hsmConfig)
+	if err != nil {
+		return nil, err
+	}
+	xksKind, err := n.openExternal(o)
+	if err != nil {
+		return nil, err
+	}
+	if xksKind == nil {
+		return []keystore.Kind{hsmKind}, nil
+	}
+	return []keystore.Kind{hsmKind, xksKind}, nil
+}
+
+func (n *Node) openAudit(o Options) (audit.Writer, error) {
+	switch {
+	case o.Audit != nil:
+		return o.Audit, nil
+	case n.cfg.Audit.Stdout:
+		return audit.NewFile(os.Stdout), nil
+	}
+	file, err := audit.Open(n.cfg.path(n.cfg.Audit.File))
+	if err != nil {
+		return nil, err
+	}
+	n.later(func() {
+		if err := file.Close(); err != nil {
+			n.log.Error("closing the audit log failed", "error", err)
+		}
+	})
+	return file, nil
+}

@@ -1,0 +1,76 @@
+package config
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+
+	"kastellan.dev/internal/identity"
+	"kastellan.dev/internal/kms"
+	"kastellan.dev/internal/server"
+)
+
+// openServer puts HTTP in front of the service, and listens. Nothing is answered until Serve.
+func (n *Node) openServer(o Options) error {
+	cfg := server.Config{
+		APIs: []server.API{
+			{Target: "TrentService", Service: "kms", Operations: n.operations(kms.Operations())},
+			{Target: "Kastellan", Service: "kms", Operations: n.operations(kms.Extensions())},
+		},
+		Identities: n.identities, Regions: n.cfg.Regions, AllowPlainHTTP: n.cfg.Listen.PlainHTTP,
+		MaxConcurrent: n.cfg.Limits.Requests, Timeout: n.cfg.Limits.RequestTimeout, Grace: n.cfg.Limits.Shutdown,
+		Logger: n.log, Metrics: n.Metrics,
+	}
+	if o.Server != nil {
+		o.Server(&cfg)
+	}
+	var err error
+	if n.server, err = server.New(cfg); err != nil {
+		return err
+	}
+	if n.tls, err = n.cfg.Listen.TLS.config(n); err != nil {
+		return err
+	}
+	if n.listener, err = net.Listen("tcp", n.cfg.Listen.Address); err != nil {
+		return err
+	}
+	n.later(func() { _ = n.listener.Close() }) // Serve has, unless it was never called
+	return nil
+}
+
+// operations turns the domain's table into the server's.
+func (n *Node) operations(table []*kms.Operation) []server.Operation {
+	out := make([]server.Operation, 0, len(table))
+	for _, op := range table {
+		out = append(out, server.Operation{
+			Name: op.Name, New: op.New,
+			Call: func(ctx context.Context, caller identity.Caller, in any) (any, error) {
+				return n.Service.Do(ctx, op, caller, in)
+			},
+		})
+	}
+	return out
+}
+
+// config is nil without a certificate.
+func (t TLS) config(n *Node) (*tls.Config, error) {
+	if t.Certificate == "" {
+		return nil, nil
+	}
+	certificate := &server.Certificate{CertFile: n.cfg.path(t.Certificate), KeyFile: n.cfg.path(t.Key), Logger: n.log}
+	return certificate.TLSConfig()
+}
+
+// Addr is where the node listens, "host:port".
+func (n *Node) Addr() string { return n.listener.Addr().String() }
+
+// Serve answers until ctx is done, and lets running requests end. Close comes after it.
+func (n *Node) Serve(ctx context.Context) error {
+	n.log.Info("serving the KMS API", "address", n.Addr(), "tls", n.tls != nil)
+	if err := n.server.Serve(ctx, n.listener, n.tls); err != nil {
+		return fmt.Errorf("serving: %w", err)
+	}
+	n.log.Info("the KMS API has ended")
+	return nil
+}
