@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/pkcs11/pkcs11test"
 	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/xksproxy/check"
 	"kastellan.dev/internal/xksproxy/xksproxytest"
@@ -119,5 +120,19 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		if _, err := check.Run(t.Context(), o); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+func TestOurProxyWithTokensPassesEveryCase(t *testing.T) {
+	t.Parallel()
+	ref := pkcs11test.NewTokens(t, 1)[0]
+	ring := xksproxytest.TokenRing(t, []pkcs11test.TokenRef{ref, ref})
+	p := xksproxytest.Start(t, xksproxytest.Config(ring))
+	r := run(t, p.Options())
+	if got := notPassed(r); len(got) > 0 || !r.OK() {
+		t.Errorf("not passed: %v\n%s", got, text(t, r))
+	}
+	if r.Passed < 100 {
+		t.Errorf("only %d cases passed", r.Passed)
 	}
 }
