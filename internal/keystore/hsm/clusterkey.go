@@ -34,7 +34,8 @@ func (l *login) adopt(ctx context.Context, h pkcs11.Handle) error {
 	if err != nil {
 		return fmt.Errorf("reading the cluster key's attributes: %w", err)
 	}
-	if !a.Wrap || !a.Unwrap || a.Encrypt || a.Decrypt || !a.Sensitive || a.KeyType != ckkAES || a.ValueLen != 32 {
+	length := a.ValueLen == 32 || a.ValueLen == 0 // SoftHSM2 does not tell it of a key that was unwrapped
+	if !a.Wrap || !a.Unwrap || a.Encrypt || a.Decrypt || !a.Sensitive || a.KeyType != ckkAES || !length {
 		return errUnfit
 	}
 	l.cluster.Store(&clusterKey{handle: h, trusted: a.Trusted})
@@ -144,7 +145,7 @@ func diverged(a, b *login, err error) error {
 // their session anyway.
 func (l *login) discard(ctx context.Context, handles ...pkcs11.Handle) {
 	for _, h := range handles {
-		if err := l.token.Destroy(ctx, h); err != nil && !isLost(err) {
+		if err := l.token.Destroy(ctx, h); err != nil && !isLost(err) && !isStale(err) {
 			l.log.Warn("a temporary key could not be destroyed", "error", err)
 		}
 	}

@@ -32,7 +32,7 @@ func (k *Kind) Connect(ctx context.Context, _ keystore.Call, cfg keystore.Config
 		c.abandon()
 		return nil, err
 	}
-	c.start()
+	c.start(0)
 	return c, nil
 }
 

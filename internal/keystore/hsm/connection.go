@@ -69,16 +69,16 @@ func (k *Kind) Resume(cfg keystore.Config, pw keystore.Passwords) (keystore.Conn
 		release = func() {}
 	}
 	c := k.newConnection(cfg, cluster, pw, release)
-	c.start()
+	c.start(len(c.members))
 	return c, nil
 }
 
-// start begins to look after the members.
-func (c *Connection) start() {
+// start begins to look after the members, of which some were never tried.
+func (c *Connection) start(untried int) {
 	ctx, stop := context.WithCancel(context.Background())
 	c.stop = stop
-	c.untried.Store(int32(len(c.members)))
-	if len(c.members) == 0 {
+	c.untried.Store(int32(untried))
+	if untried == 0 {
 		close(c.settled)
 	}
 	c.kind.metrics.opened(c)

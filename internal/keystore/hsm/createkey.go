@@ -28,7 +28,7 @@ func (c *Connection) CreateKey(ctx context.Context, _ keystore.Call, key keystor
 	if err := ctx.Err(); err != nil {
 		return keystore.Material{}, fmt.Errorf("creating a key: %w", err)
 	}
-	c.awaitFirst(ctx)
+	c.awaitMembers(ctx, false)
 	logins := c.others(nil)
 	if !inTwoZones(logins) {
 		return keystore.Material{}, tooFewHSMs()
@@ -170,7 +170,7 @@ func (c *Connection) DeleteKey(ctx context.Context, _ keystore.Call, key keystor
 		return notConnected()
 	}
 	defer c.leave()
-	c.awaitFirst(ctx)
+	c.awaitMembers(ctx, false)
 	return c.destroy(ctx, key.ID, label, id)
 }
 

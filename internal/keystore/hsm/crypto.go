@@ -112,12 +112,14 @@ func (c *Connection) run(ctx context.Context, operation, keyID string, try func(
 	defer c.leave()
 	var t tally
 	for ctx.Err() == nil {
+		settled := c.isSettled()
 		l, others := c.pick(&t)
-		if l == nil {
-			if t.attempts == 0 && c.awaitFirst(ctx) {
-				continue
-			}
+		if l == nil && settled {
 			break
+		}
+		if l == nil {
+			c.awaitMembers(ctx, t.attempts == 0)
+			continue
 		}
 		if t.attempts++; t.attempts > 1 {
 			c.failovers.Inc()
@@ -160,15 +162,35 @@ func (c *Connection) pick(t *tally) (best *login, others bool) {
 	return best, others
 }
 
-// awaitFirst waits, right after a restart, until a member serves; false when
-// none does although all were tried.
-func (c *Connection) awaitFirst(ctx context.Context) bool {
-	select {
-	case <-c.up:
-	case <-c.settled:
-	case <-ctx.Done():
+// awaitMembers waits, right after a restart, for members that were not tried yet:
+// for the first one that serves if any will do, for all of them otherwise.
+func (c *Connection) awaitMembers(ctx context.Context, anyone bool) {
+	up := c.up
+	if !anyone {
+		up = nil
 	}
-	return len(c.others(nil)) > 0
+	for {
+		select {
+		case <-up:
+			if len(c.others(nil)) > 0 {
+				return
+			}
+			up = nil // it was lost again
+		case <-c.settled:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *Connection) isSettled() bool {
+	select {
+	case <-c.settled:
+		return true
+	default:
+		return false
+	}
 }
 
 // attempt makes one try. While there are other members, it has half of the

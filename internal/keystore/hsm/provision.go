@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"kastellan.dev/internal/cloudhsm"
@@ -14,6 +15,10 @@ import (
 // leave an HSM under no other key. It is for clusters that nobody
 // uses yet, and may be repeated. password is the kmsuser's, soPIN the security
 // officer's on every member; with an empty soPIN nothing is marked.
+//
+// SoftHSM2 cannot mark it: its security officer does not see keys that are
+// private to the user. That is logged and no error, since the cluster key serves all
+// the same; [MemberStatus] tells where it is trusted.
 func (k *Kind) Provision(ctx context.Context, c cloudhsm.Cluster, password, soPIN secret.Text) error {
 	if c.Replication == cloudhsm.ReplicationModule {
 		return nil
@@ -43,10 +48,22 @@ func (k *Kind) Provision(ctx context.Context, c cloudhsm.Cluster, password, soPI
 		return nil
 	}
 	for _, m := range c.Members {
-		if err := pkcs11.MarkTrusted(ctx, m.Token, soPIN, clusterKeyLabel(c.ID)); err != nil {
+		if err := k.markTrusted(ctx, c, m, soPIN); err != nil {
 			return fmt.Errorf("marking the cluster key of %s trusted: %w", m.ID, err)
 		}
 	}
+	return nil
+}
+
+// markTrusted fails when the HSM refuses, not when its security officer does
+// not get to see the key.
+func (k *Kind) markTrusted(ctx context.Context, c cloudhsm.Cluster, m cloudhsm.Member, soPIN secret.Text) error {
+	err := pkcs11.MarkTrusted(ctx, m.Token, soPIN, clusterKeyLabel(c.ID))
+	var refused *pkcs11.Error
+	if err == nil || errors.As(err, &refused) || isLost(err) || ctx.Err() != nil {
+		return err
+	}
+	k.cfg.Log.Warn("a cluster key cannot be marked trusted", "cluster", c.ID, "member", m.ID, "error", err)
 	return nil
 }
 

@@ -39,7 +39,7 @@ func (c *Connection) supervise(ctx context.Context, m *member) {
 	}
 }
 
-// tried notes that a member was tried once.
+// tried notes that a member was tried once after a restart.
 func (c *Connection) tried() {
 	if c.untried.Add(-1) == 0 {
 		close(c.settled)

@@ -1,0 +1,137 @@
+package hsm_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"kastellan.dev/internal/pkcs11"
+)
+
+var errInterrupted = errors.New("interrupted")
+
+// A rotation that stops anywhere leaves a ledger with which the next attempt
+// finds every member's password.
+func TestRotationIsRecoveredAfterAnInterruption(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		ledger string           // the step of the ledger that fails
+		member int              // or the member
+		calls  map[string]error // whose calls fail
+		fails  bool             // whether the attempt fails
+	}{
+		{name: "before the password was prepared", ledger: "Prepare", fails: true},
+		{name: "after the password was prepared", ledger: "after:Prepare", fails: true},
+		{name: "before the first member was changed", member: 0, calls: map[string]error{"SetPIN": pkcs11.ErrLost}},
+		{name: "after the first member was changed, with the answer lost", member: 0, calls: map[string]error{"after:SetPIN": pkcs11.ErrLost}},
+		{name: "before the second member was changed", member: 1, calls: map[string]error{"SetPIN": pkcs11.ErrLost}},
+		{name: "after the second member was changed, with the answer lost", member: 1, calls: map[string]error{"after:SetPIN": pkcs11.ErrLost}},
+		{name: "before the commit", ledger: "Commit", fails: true},
+		{name: "after the commit", ledger: "after:Commit", fails: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 2)
+			once := false
+			if tt.ledger != "" {
+				r.pw.fault = func(step string) error {
+					if step == tt.ledger && !once {
+						once = true
+						return errInterrupted
+					}
+					return nil
+				}
+			} else {
+				r.fail(tt.member, func(call string) error {
+					if err := tt.calls[call]; err != nil && !once {
+						once = true
+						return err
+					}
+					return nil
+				})
+			}
+			c, _, err := r.tryConnect(t)
+			if (err != nil) != tt.fails {
+				t.Fatalf("the first attempt ended with %v", err)
+			}
+			if !once {
+				t.Fatal("nothing was interrupted")
+			}
+			if c != nil {
+				eventually(t, "both members serve", allHealthy(c))
+				closeConnection(c)
+			}
+			c = r.connect(t)
+			if got := states(c); fmt.Sprint(got) != "[HEALTHY HEALTHY]" {
+				t.Errorf("the members are %v", got)
+			}
+			createKey(t, c)
+			if n := len(r.pw.Candidates()); n != 1 {
+				t.Errorf("%d passwords are kept although all members have the current one", n)
+			}
+			for i := range r.tokens {
+				if !r.pin(t, i, r.pw.Candidates()[0]) {
+					t.Errorf("member %d has another password than the ledger", i)
+				}
+			}
+		})
+	}
+}
+
+func TestMemberThatMissedTwoRotationsCatchesUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	closeConnection(r.connect(t))
+	r.fail(1, always(pkcs11.ErrLost))
+	closeConnection(r.connect(t))
+	c := r.connect(t)
+	if n := len(r.pw.Candidates()); n != 3 {
+		t.Fatalf("%d candidates, want the current password and two older ones", n)
+	}
+	r.fail(1, nil)
+	eventually(t, "both members serve", allHealthy(c))
+	createKey(t, c)
+	if !r.pin(t, 1, r.pw.Candidates()[0]) {
+		t.Error("the member that was away does not have the current password")
+	}
+}
+
+func TestMemberWithAnUnknownPasswordIsLeftAloneAfterFewAttempts(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	closeConnection(r.connect(t))
+	logins := 0
+	r.fail(1, func(call string) error {
+		if call == "Login" {
+			logins++
+			return rv("C_Login", pkcs11.CKR_PIN_INCORRECT)
+		}
+		return nil
+	})
+	c := r.connect(t)
+	infos := 0
+	r.fail(1, func(call string) error {
+		switch call {
+		case "Login":
+			logins++
+			return rv("C_Login", pkcs11.CKR_PIN_INCORRECT)
+		case "Info":
+			infos++
+		}
+		return nil
+	})
+	eventually(t, "the supervisor has tried often", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return infos > 10
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if logins > 4 {
+		t.Errorf("the user was sent to the HSM with %d wrong passwords", logins)
+	}
+	if got := c.Status().Members[1]; got.LastError == "" {
+		t.Errorf("the status tells no reason: %+v", got)
+	}
+}
