@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"kastellan.dev/internal/pkcs11"
@@ -26,7 +26,6 @@ var (
 type tokenRing struct {
 	members []*member
 	slow    time.Duration
-	next    atomic.Uint32
 }
 
 func newTokenRing(cfg TokenRing, log *slog.Logger) *tokenRing {
@@ -128,13 +127,14 @@ func share(ctx context.Context, attempts int) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(attempts))
 }
 
-// order gives the members in turn, those under suspicion last.
+// order gives the members from a random one on, those under suspicion last. (In
+// turn would not do: a request makes two calls, so that every second member would get the cheap ones.)
 func (r *tokenRing) order() []*member {
 	n := len(r.members)
 	if n == 1 {
 		return r.members
 	}
-	start := int(r.next.Add(1) % uint32(n))
+	start := rand.IntN(n)
 	order := make([]*member, 0, n)
 	for _, suspected := range []bool{false, true} {
 		for i := range n {
