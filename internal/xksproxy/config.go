@@ -175,8 +175,8 @@ func plain(err error) error {
 // there, for a setting that is missing.
 func (f *File) locate(err error) error {
 	var field *FieldError
-	if !errors.As(err, &field) || f.root == nil || len(f.root.Content) == 0 {
-		return err
+	if !errors.As(err, &field) || len(f.root.Content) == 0 {
+		return fmt.Errorf("%s: %w", f.name, err)
 	}
 	node := f.root.Content[0]
 	for _, step := range strings.FieldsFunc(field.Path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
