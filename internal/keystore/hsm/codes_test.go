@@ -145,7 +145,7 @@ func TestConnecting(t *testing.T) {
 	})
 	t.Run("makes no cluster key while a member is away that may have one", func(t *testing.T) {
 		t.Parallel()
-		r := newRig(t, 2)
+		r := freshRig(t, 2)
 		r.fail(1, always(pkcs11.ErrLost))
 		c := r.connect(t)
 		if s := c.Status().Members[0]; s.ClusterKey {
@@ -160,7 +160,7 @@ func TestConnecting(t *testing.T) {
 	})
 	t.Run("fails when two members have different cluster keys and replaces neither", func(t *testing.T) {
 		t.Parallel()
-		a, b := newRig(t, 1), newRig(t, 1)
+		a, b := freshRig(t, 1), freshRig(t, 1)
 		closeConnection(a.connect(t))
 		closeConnection(b.connect(t))
 		r := rigOn(t, append(a.tokens, b.tokens...))

@@ -15,6 +15,9 @@ import (
 const (
 	// copies is on how many members a key must be before it is acknowledged.
 	copies = 2
+	// attempts is how often a key is begun, each time in another member, as long as
+	// nothing is left of the attempt before.
+	attempts = 2
 	// undoTimeout bounds the destruction of a key that could not be made.
 	undoTimeout = 10 * time.Second
 )
@@ -33,15 +36,23 @@ func (c *Connection) CreateKey(ctx context.Context, _ keystore.Call, key keystor
 	if !inTwoZones(logins) {
 		return keystore.Material{}, tooFewHSMs()
 	}
-	source, err := c.source(logins)
-	if err != nil {
-		return keystore.Material{}, err
+	var failures []error
+	start := int(c.next.Add(1))
+	for attempt := range attempts {
+		source, err := c.source(logins, start+attempt)
+		if err != nil {
+			return keystore.Material{}, err
+		}
+		data, err := c.makeKey(ctx, key, source, logins)
+		if err == nil {
+			return keystore.Material{Data: data}, nil
+		}
+		failures = append(failures, err)
+		if undone := c.undo(ctx, key); !undone || ctx.Err() != nil {
+			break
+		}
 	}
-	data, err := c.makeKey(ctx, key, source, logins)
-	if err == nil {
-		return keystore.Material{Data: data}, nil
-	}
-	c.undo(ctx, key)
+	err := errors.Join(failures...)
 	if !inTwoZones(c.others(nil)) {
 		return keystore.Material{}, tooFewHSMs().Because(err)
 	}
@@ -57,8 +68,7 @@ func inTwoZones(logins []*login) bool {
 }
 
 // source chooses the member that generates a key: one that can pass it on.
-func (c *Connection) source(logins []*login) (*login, error) {
-	start := int(c.next.Add(1))
+func (c *Connection) source(logins []*login, start int) (*login, error) {
 	for i := range logins {
 		l := logins[(start+i)%len(logins)]
 		if c.cluster.Replication == cloudhsm.ReplicationModule || l.cluster.Load() != nil {
@@ -70,7 +80,11 @@ func (c *Connection) source(logins []*login) (*login, error) {
 
 // makeKey generates a key in one member, and gets it to the others.
 func (c *Connection) makeKey(ctx context.Context, key keystore.NewKey, source *login, logins []*login) ([]byte, error) {
-	h, err := source.token.GenerateKey(ctx, keyTemplate(key.ARN, key.ID, trustedBy(logins)))
+	var h pkcs11.Handle
+	err := source.alone(ctx, func() (err error) {
+		h, err = source.token.GenerateKey(ctx, keyTemplate(key.ARN, key.ID, trustedBy(logins)))
+		return err
+	})
 	if err != nil {
 		c.suspect(source, err)
 		return nil, fmt.Errorf("generating a key on %s: %w", source.decl.ID, err)
@@ -150,13 +164,16 @@ func (c *Connection) suspect(l *login, err error) {
 }
 
 // undo destroys what there is of a key that could not be made, as far as the
-// members can be reached. What stays is an orphan that DeleteKey will look for.
-func (c *Connection) undo(ctx context.Context, key keystore.NewKey) {
+// members can be reached, and tells whether nothing is left. What stays is an
+// orphan that DeleteKey will look for.
+func (c *Connection) undo(ctx context.Context, key keystore.NewKey) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	if err := c.destroy(ctx, key.ID, key.ARN, key.ID); err != nil {
+	err := c.destroy(ctx, key.ID, key.ARN, key.ID)
+	if err != nil {
 		c.kind.cfg.Log.Warn("a key that could not be made is destroyed later", "key", key.ARN, "error", err)
 	}
+	return err == nil
 }
 
 // DeleteKey implements keystore.Store. It fails as long as a member cannot be
@@ -203,10 +220,12 @@ func (l *login) destroyAll(ctx context.Context, label, id string) error {
 	if err != nil {
 		return err
 	}
-	for _, h := range found {
-		if err := l.token.Destroy(ctx, h); err != nil && !isStale(err) {
-			return err
+	return l.alone(ctx, func() error {
+		for _, h := range found {
+			if err := l.token.Destroy(ctx, h); err != nil && !isStale(err) {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }

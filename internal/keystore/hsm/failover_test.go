@@ -208,13 +208,13 @@ func TestFailures(t *testing.T) {
 	})
 	t.Run("a deadline leaves time for another member", func(t *testing.T) {
 		t.Parallel()
-		r := newRig(t, 2)
+		r := newRig(t, 2, func(r *rig) { r.cluster().Members[0].Token.CallTimeout = 3 * time.Second })
 		c := r.connect(t)
 		key := createKey(t, c)
 		mustEncrypt(t, c, key)
 		r.signalModules(t, 0, syscall.SIGSTOP)
 		for range 4 {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			if _, err := c.Encrypt(ctx, call("Encrypt"), key, nil, []byte("x"), nil); err != nil {
 				t.Errorf("Encrypt: %v", err)
 			}

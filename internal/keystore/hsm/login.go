@@ -123,7 +123,11 @@ func (l *login) confirm(ctx context.Context) error {
 // find gives the key objects with a label and id; none at all only when the
 // HSM can be believed.
 func (l *login) find(ctx context.Context, label string, id []byte) ([]pkcs11.Handle, error) {
-	handles, err := l.token.FindKeys(ctx, label, id)
+	var handles []pkcs11.Handle
+	err := l.alone(ctx, func() (err error) {
+		handles, err = l.token.FindKeys(ctx, label, id)
+		return err
+	})
 	if err == nil && len(handles) == 0 {
 		err = l.confirm(ctx)
 	}
@@ -132,7 +136,11 @@ func (l *login) find(ctx context.Context, label string, id []byte) ([]pkcs11.Han
 
 // list gives all secret keys.
 func (l *login) list(ctx context.Context) ([]pkcs11.Object, error) {
-	objects, err := l.token.ListKeys(ctx)
+	var objects []pkcs11.Object
+	err := l.alone(ctx, func() (err error) {
+		objects, err = l.token.ListKeys(ctx)
+		return err
+	})
 	if err == nil {
 		err = l.confirm(ctx)
 	}

@@ -37,6 +37,7 @@ type member struct {
 	serving atomic.Pointer[login] // nil: the member does not serve
 	running atomic.Int64          // operations on it right now
 	wake    chan struct{}         // asks the supervisor for a look, holds one
+	objects chan struct{}         // held by who makes, destroys or looks for objects, holds one
 	behind  atomic.Bool           // keys are missing on it
 
 	mu    sync.Mutex
@@ -52,7 +53,7 @@ type member struct {
 func (k *Kind) newMember(store string, c cloudhsm.Cluster, decl cloudhsm.Member) *member {
 	m := &member{
 		decl: decl, format: c.PINFormat, open: k.cfg.Open, log: k.cfg.Log.With("keyStore", store, "cluster", c.ID, "member", decl.ID),
-		wake: make(chan struct{}, 1), state: Unhealthy, since: time.Now(),
+		wake: make(chan struct{}, 1), objects: make(chan struct{}, 1), state: Unhealthy, since: time.Now(),
 	}
 	if c.Replication != cloudhsm.ReplicationModule {
 		m.keyLabel = clusterKeyLabel(c.ID)
@@ -102,6 +103,19 @@ func (m *member) enter(state State, why error) {
 	m.fault = ""
 	if why != nil {
 		m.fault = why.Error()
+	}
+}
+
+// alone makes, destroys or looks for objects while nobody else of this connection
+// does on this member: SoftHSM2 fails to make an object that it is asked to
+// look for at the same moment. Using keys goes on meanwhile.
+func (m *member) alone(ctx context.Context, do func() error) error {
+	select {
+	case m.objects <- struct{}{}:
+		defer func() { <-m.objects }()
+		return do()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -27,7 +27,11 @@ func clone(ctx context.Context, from *login, key pkcs11.Object, to *login) (pkcs
 	if err != nil {
 		return pkcs11.Handle{}, fmt.Errorf("wrapping on %s: %w", from.decl.ID, err)
 	}
-	h, err := to.token.UnwrapKey(ctx, target.handle, wrapped, keyTemplate(key.Label, string(key.ID), a.WrapWithTrusted))
+	var h pkcs11.Handle
+	err = to.alone(ctx, func() (err error) {
+		h, err = to.token.UnwrapKey(ctx, target.handle, wrapped, keyTemplate(key.Label, string(key.ID), a.WrapWithTrusted))
+		return err
+	})
 	if err != nil {
 		return pkcs11.Handle{}, fmt.Errorf("unwrapping on %s: %w", to.decl.ID, err)
 	}

@@ -114,12 +114,11 @@ func TestObjectThatOnlyHasTheLabelIsNotUsed(t *testing.T) {
 func TestCreateKeyIsUndoneWhenItFails(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name   string
-		member int
-		fault  func(string) error
+		name  string
+		fault func(string) error
 	}{
-		{"nowhere else to be had", 1, on(rv("C_UnwrapKey", pkcs11.CKR_DEVICE_MEMORY), "UnwrapKey")},
-		{"with the answer of the generator lost", 0, on(pkcs11.ErrLost, "after:GenerateKey")},
+		{"with no room on the other member", on(rv("C_UnwrapKey", pkcs11.CKR_DEVICE_MEMORY), "UnwrapKey")},
+		{"with the answer of the generator lost", on(pkcs11.ErrLost, "after:GenerateKey")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -141,6 +140,17 @@ func TestCreateKeyIsUndoneWhenItFails(t *testing.T) {
 				t.Error("the key is still there")
 			}
 		})
+	}
+}
+
+func TestKeyIsBegunAgainInAnotherMember(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	c := r.connect(t)
+	r.fail(0, on(rv("C_GenerateKey", pkcs11.CKR_GENERAL_ERROR), "GenerateKey"))
+	for range 2 {
+		key := createKey(t, c)
+		mustDecrypt(t, c, key, mustEncrypt(t, c, key))
 	}
 }
 
@@ -189,7 +199,7 @@ func TestNewMemberGetsClusterKeyAndKeys(t *testing.T) {
 
 func TestProvisionMakesTheClusterKeyThatConnectingFinds(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 3)
+	r := freshRig(t, 3)
 	for range 2 { // it may be repeated
 		err := r.kind.Provision(t.Context(), *r.cluster(), secret.NewText("1234"), secret.NewText("12345678"))
 		if err != nil {

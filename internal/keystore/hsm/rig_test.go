@@ -14,6 +14,9 @@ import (
 	"math/big"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,7 +33,9 @@ import (
 
 func TestMain(m *testing.M) {
 	pkcs11.WorkerMain()
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.RemoveAll(prepared.dir)
+	os.Exit(code)
 }
 
 const (
@@ -55,11 +60,73 @@ type rig struct {
 	kind     *hsm.Kind
 }
 
-// newRig makes a cluster of n tokens, one to a zone. change may edit the
-// declaration and the options before they are used.
+// newRig makes a cluster of n tokens, one to a zone, which have a cluster key
+// already. change may edit the declaration and the options before they are used.
 func newRig(t testing.TB, n int, change ...func(*rig)) *rig {
 	t.Helper()
-	return rigOn(t, pkcs11test.NewTokens(t, n), change...)
+	return rigOn(t, preparedTokens(t)[:n], change...)
+}
+
+// freshRig makes a cluster of n tokens on which nothing is.
+func freshRig(t testing.TB, n int) *rig {
+	t.Helper()
+	return rigOn(t, pkcs11test.NewTokens(t, n))
+}
+
+// prepared are three tokens with a cluster key, made once, because making one
+// takes time.
+var prepared struct {
+	once   sync.Once
+	dir    string
+	tokens []pkcs11test.TokenRef
+}
+
+// preparedTokens gives copies of the prepared tokens.
+func preparedTokens(t testing.TB) []pkcs11test.TokenRef {
+	t.Helper()
+	pkcs11test.Require(t)
+	prepared.once.Do(func() {
+		r := freshRig(t, 3)
+		if err := r.kind.Provision(t.Context(), *r.cluster(), secret.NewText("1234"), secret.Text{}); err != nil {
+			t.Errorf("Provision: %v", err)
+			return
+		}
+		var err error
+		if prepared.dir, err = os.MkdirTemp("", "hsm-test-"); err != nil {
+			t.Error(err)
+			return
+		}
+		for i, token := range r.tokens {
+			prepared.tokens = append(prepared.tokens, copyToken(t, token, filepath.Join(prepared.dir, strconv.Itoa(i))))
+		}
+	})
+	if len(prepared.tokens) != 3 {
+		t.Fatal("the tokens could not be prepared")
+	}
+	var copies []pkcs11test.TokenRef
+	for i, token := range prepared.tokens {
+		copies = append(copies, copyToken(t, token, filepath.Join(t.TempDir(), strconv.Itoa(i))))
+	}
+	return copies
+}
+
+// copyToken copies a token's directory, with a configuration that points to the copy.
+func copyToken(t testing.TB, token pkcs11test.TokenRef, to string) pkcs11test.TokenRef {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(token.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	path := strings.TrimPrefix(token.Env[0], "SOFTHSM2_CONF=")
+	conf, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(to, filepath.Base(path))
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(conf), token.Dir, to)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	token.Dir, token.Env = to, []string{"SOFTHSM2_CONF=" + path}
+	return token
 }
 
 func rigOn(t testing.TB, tokens []pkcs11test.TokenRef, change ...func(*rig)) *rig {
