@@ -23,7 +23,7 @@ type File struct {
 	LivenessPath    string        `yaml:"liveness_path"`    // /livez
 	FleetSize       int           `yaml:"fleet_size"`       // proxies behind the endpoint; 1
 	HealthCache     time.Duration `yaml:"health_cache"`     // 15s, at most 60s
-	MaxBody         int64         `yaml:"max_body"`         // bytes; 262144
+	MaxBody         int64         `yaml:"max_body"`         // bytes; 131072
 	MaxRequests     int           `yaml:"max_requests"`     // at once; 1024
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"` // 10s
 	Rings           []FileRing    `yaml:"rings"`

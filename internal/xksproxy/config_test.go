@@ -167,6 +167,7 @@ func TestAWrongConfigurationIsRefusedWithItsLine(t *testing.T) {
 		{"a limit below what KMS sends", "max_aad: 65535", "max_plaintext: 4096", "line 39: stores[0].limits.max_plaintext"},
 		{"all keys and a list", "    keys:\n", "    all_keys: true\n    keys:\n", "stores[1].keys: either"},
 		{"an unknown usage", "[ENCRYPT, DECRYPT]", "[SIGN]", "line 48: stores[1].keys[0].usage[0]"},
+		{"the key for health checks as an id", "id: payments\n        labels: [payments-2025, payments-2026]", "id: xks-health", "line 46: stores[1].keys[0].id: is the key for"},
 		{"the key for health checks shown", "[payments-2025,", "[xks-health,", "line 47: stores[1].keys[0].labels[0]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

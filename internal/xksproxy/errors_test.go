@@ -36,10 +36,10 @@ func TestEveryErrorHappensForItsCause(t *testing.T) {
 			return send(p, signed(base+"/keys/key-1/encrypt", []byte("{")))
 		}},
 		{"a body that is too large", xksapi.ValidationException, func(t *testing.T, p *xksproxy.Proxy) *httptest.ResponseRecorder {
-			return send(p, signed(base+"/keys/key-1/encrypt", make([]byte, 300<<10)))
+			return send(p, signed(base+"/keys/key-1/encrypt", make([]byte, 130<<10)))
 		}},
 		{"a body of unknown length that is too large", xksapi.ValidationException, func(t *testing.T, p *xksproxy.Proxy) *httptest.ResponseRecorder {
-			r := signed(base+"/keys/key-1/encrypt", make([]byte, 300<<10))
+			r := signed(base+"/keys/key-1/encrypt", make([]byte, 130<<10))
 			r.ContentLength = -1
 			return send(p, r)
 		}},

@@ -6,9 +6,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/secret"
@@ -20,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) {
 	pkcs11.WorkerMain()
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 type object = map[string]any

@@ -3,7 +3,6 @@ package xksproxy
 import (
 	"context"
 	"log/slog"
-	"reflect"
 	"sync"
 	"time"
 
@@ -111,7 +110,7 @@ func (p *Proxy) reuse(cfg RingConfig) *sharedRing {
 		return nil
 	}
 	for _, r := range p.state.rings {
-		if !reflect.DeepEqual(r.cfg, cfg) {
+		if !r.cfg.same(cfg) {
 			continue
 		}
 		if t, ok := r.Ring.(*tokenRing); ok {

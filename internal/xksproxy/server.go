@@ -30,7 +30,7 @@ type ServerConfig struct {
 	PlainHTTP bool
 
 	// MetricsListen is the address of a listener of its own, plain HTTP, for
-	// GET /metrics and the liveness path; empty means none.
+	// GET /metrics and GET /livez; empty means none.
 	MetricsListen string
 
 	// ShutdownTimeout is how long running requests may take to end; zero means 10 s.

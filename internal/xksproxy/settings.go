@@ -3,7 +3,9 @@ package xksproxy
 import (
 	"fmt"
 	"log/slog"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +29,7 @@ type Config struct {
 	Version string
 	// HealthCache is how long a health check is believed, at most a minute; zero means 15 s.
 	HealthCache time.Duration
-	// MaxBody is the largest body in bytes; zero means 256 KiB, and less than 32 KiB is an error.
+	// MaxBody is the largest body in bytes; zero means 128 KiB, and less than 32 KiB is an error.
 	MaxBody int64
 	// MaxRequests is how many requests may run at once, signed or not; zero means 1024.
 	MaxRequests int
@@ -47,7 +49,7 @@ type RingConfig struct {
 	Name   string
 	Tokens *TokenRing
 	Keys   *keyfile.File
-	Ring   Ring // ready-made; the proxy does not close it
+	Ring   Ring // ready-made, a pointer; the proxy does not close it
 
 	// Timeout is how long the ring may take over one request; zero means
 	// 200 ms, which leaves 50 of the 250 ms that KMS waits.
@@ -78,7 +80,7 @@ type TokenMember struct {
 	// Concurrent is how many requests may use the token at once; what exceeds
 	// it is throttled. Zero means 64.
 	Concurrent int
-	// Token is used instead of opening PKCS11; the proxy logs in but does not close it.
+	// Token, a pointer, is used instead of opening PKCS11; the proxy logs in but does not close it.
 	Token pkcs11.Token
 }
 
@@ -151,7 +153,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.FleetSize = orDefault(c.FleetSize, 1)
 	c.Version = orDefault(c.Version, "devel")
 	c.HealthCache = orDefault(c.HealthCache, 15*time.Second)
-	c.MaxBody = orDefault(c.MaxBody, 256<<10)
+	c.MaxBody = orDefault(c.MaxBody, 128<<10)
 	c.MaxRequests = orDefault(c.MaxRequests, 1024)
 	c.LivenessPath = orDefault(c.LivenessPath, "/livez")
 	switch {
@@ -224,6 +226,25 @@ func (r RingConfig) withDefaults(path string) (RingConfig, error) {
 	t.Members = append([]TokenMember(nil), t.Members...)
 	r.Tokens = &t
 	return r, t.check(path)
+}
+
+// same tells that a ring that was opened with o serves r too. Secrets have no
+// ==, and key files are compared by identity: Resolve reads them anew.
+func (r RingConfig) same(o RingConfig) bool {
+	if r.Name != o.Name || r.Timeout != o.Timeout || r.Vendor != o.Vendor || r.Keys != o.Keys || r.Ring != o.Ring {
+		return false
+	}
+	if r.Tokens == nil || o.Tokens == nil {
+		return r.Tokens == o.Tokens
+	}
+	a, b := r.Tokens, o.Tokens
+	return a.HealthKey == b.HealthKey && a.SlowAfter == b.SlowAfter && a.LoginTimeout == b.LoginTimeout &&
+		slices.EqualFunc(a.Members, b.Members, TokenMember.same)
+}
+
+func (m TokenMember) same(o TokenMember) bool {
+	return m.Name == o.Name && m.Concurrent == o.Concurrent && m.Token == o.Token &&
+		m.PIN.Equal(o.PIN) && reflect.DeepEqual(m.PKCS11, o.PKCS11)
 }
 
 func (t *TokenRing) check(path string) error {
@@ -316,6 +337,9 @@ func (s StoreConfig) checkKeys(path string, ring RingConfig) error {
 			return &FieldError{at + ".labels", "too many versions"}
 		}
 		ids[k.ID] = true
+		if len(k.Labels) == 0 && ring.Tokens != nil && k.ID == ring.Tokens.HealthKey {
+			return &FieldError{at + ".id", "is the key for health checks"}
+		}
 		for j, label := range k.Labels {
 			if label == "" || ring.Tokens != nil && label == ring.Tokens.HealthKey {
 				return &FieldError{fmt.Sprintf("%s.labels[%d]", at, j), "must not be empty nor the key for health checks"}

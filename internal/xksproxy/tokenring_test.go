@@ -2,6 +2,7 @@ package xksproxy_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/pkcs11/pkcs11test"
+	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/xksapi"
 	"kastellan.dev/internal/xksproxy"
 	"kastellan.dev/internal/xksproxy/xksproxytest"
@@ -113,6 +115,32 @@ func TestARefusedPINIsNotTriedAgainUntilTheConfigurationIsReloaded(t *testing.T)
 	eventually(t, "the PIN is tried again", func() bool {
 		return post(t, p, "/keys/key-1/encrypt", encryptOf("x", "")).Code == http.StatusOK
 	})
+}
+
+func TestATokenStaysOpenWhenItsConfigurationStays(t *testing.T) {
+	t.Parallel()
+	token := newFakeToken(t, xksproxytest.Key)
+	p := newProxy(t, tokenConfig(token))
+	p.Warm(t.Context())
+	before, _ := token.count()
+	reload := func(change func(*xksproxy.Config)) int {
+		cfg := tokenConfig(token) // with secrets of its own
+		change(&cfg)
+		if err := p.Reload(cfg); err != nil {
+			t.Fatal(err)
+		}
+		p.Warm(t.Context())
+		logins, _ := token.count()
+		return logins
+	}
+	if after := reload(func(c *xksproxy.Config) { c.Stores[0].Limits.Rate = 1800 }); after != before {
+		t.Errorf("%d logins after a reload of the same ring, want %d", after, before)
+	}
+	token.logOut()
+	after := reload(func(c *xksproxy.Config) { c.Rings[0].Tokens.Members[0].PIN = secret.NewText("other") })
+	if after != before+1 {
+		t.Errorf("%d logins after the PIN was changed, want %d", after, before+1)
+	}
 }
 
 func TestHandlesAreKept(t *testing.T) {
@@ -362,4 +390,28 @@ func TestARealTokenThatIsSlowBrokenOrGone(t *testing.T) {
 	}
 	faults.Set(t, "C_Encrypt crash count=1")
 	encrypt(t, p, "key-1", "x", "") // in a fresh process, without the caller noticing
+}
+
+func TestAKeyThatWasMadeInATokenIsServed(t *testing.T) {
+	t.Parallel()
+	ref := pkcs11test.NewTokens(t, 1)[0]
+	member := xksproxy.TokenMember{Name: "a", PKCS11: ref.Config(), PIN: secret.NewText(ref.PIN)}
+	log := slog.New(slog.DiscardHandler)
+	for _, label := range []string{xksproxytest.Key, xksproxytest.HealthKey} {
+		if err := xksproxy.CreateTokenKey(t.Context(), member, label, log); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := xksproxy.CreateTokenKey(t.Context(), member, xksproxytest.Key, log); err == nil {
+		t.Error("a label was given twice")
+	}
+	p := newProxy(t, xksproxytest.Config(xksproxy.RingConfig{
+		Name: "hsm", Timeout: 10 * time.Second,
+		Tokens: &xksproxy.TokenRing{HealthKey: xksproxytest.HealthKey, Members: []xksproxy.TokenMember{member}},
+	}))
+	p.Warm(t.Context())
+	wantPlaintext(t, post(t, p, "/keys/key-1/decrypt", decryptOf(encrypt(t, p, "key-1", "x", "y"), "y")), "x")
+	if got := health(t, p).EkmFleetDetails[0].HealthStatus; got == xksapi.Unavailable {
+		t.Errorf("health %s", got)
+	}
 }
