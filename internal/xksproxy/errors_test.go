@@ -126,7 +126,9 @@ func TestErrorsOfTheKeyManagerHaveTheirNames(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			token := newFakeToken(t, xksproxytest.Key)
-			p := newProxy(t, tokenConfig(token))
+			cfg := tokenConfig(token)
+			cfg.Rings[0].Timeout = 500 * time.Millisecond
+			p := newProxy(t, cfg)
 			p.Warm(t.Context())
 			token.break_(c.fault)
 			wantError(t, post(t, p, "/keys/key-1/encrypt", encryptOf("x", "")), c.want)

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"sync"
 	"testing"
+	"time"
 
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/secret"
@@ -152,7 +153,7 @@ func (f *fakeToken) DecryptGCM(ctx context.Context, key pkcs11.Handle, in pkcs11
 
 // tokenConfig is a proxy's configuration with these tokens as members of a ring.
 func tokenConfig(tokens ...*fakeToken) xksproxy.Config {
-	ring := xksproxy.RingConfig{Name: "hsm", Tokens: &xksproxy.TokenRing{HealthKey: xksproxytest.HealthKey}}
+	ring := xksproxy.RingConfig{Name: "hsm", Timeout: 4 * time.Second, Tokens: &xksproxy.TokenRing{HealthKey: xksproxytest.HealthKey}}
 	for i, token := range tokens {
 		ring.Tokens.Members = append(ring.Tokens.Members, xksproxy.TokenMember{
 			Name: string(rune('a' + i)), PIN: secret.NewText("1234"), Token: token,

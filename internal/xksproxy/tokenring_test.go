@@ -51,7 +51,9 @@ func TestAMemberThatFailsIsPassedByAndComesBack(t *testing.T) {
 func TestAMemberThatHangsCostsAShareOfTheTime(t *testing.T) {
 	t.Parallel()
 	a, b := newFakeToken(t, xksproxytest.Key), newFakeToken(t, xksproxytest.Key)
-	p := newProxy(t, tokenConfig(a, b))
+	cfg := tokenConfig(a, b)
+	cfg.Rings[0].Timeout = 600 * time.Millisecond
+	p := newProxy(t, cfg)
 	p.Warm(t.Context())
 	hang := func(ctx context.Context, call string) error {
 		<-ctx.Done()

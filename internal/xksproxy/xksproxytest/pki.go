@@ -65,9 +65,7 @@ func (p *PKI) PEM() []byte {
 // Server issues a certificate for a server of these names, good for 90 days.
 func (p *PKI) Server(t testing.TB, names ...string) tls.Certificate {
 	t.Helper()
-	return p.issue(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, 90*24*time.Hour)
+	return p.ServerFor(t, 90*24*time.Hour, names...)
 }
 
 // ServerFor issues a server's certificate that is good for as long as told; a negative
