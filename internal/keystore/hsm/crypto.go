@@ -97,7 +97,7 @@ func (l *login) explain(ctx context.Context, h pkcs11.Handle, key keystore.Key, 
 
 // tally is what members said in the course of one call.
 type tally struct {
-	tried                       uint32 // a bit for each member
+	tried                       uint32 // a bit for each member: there are cloudhsm.MaxMembers at most
 	attempts, busy, missing     int
 	last                        error
 	lastFailed, someUnreachable bool

@@ -89,20 +89,23 @@ func load(t testing.TB, s keystore.Store, key keystore.Key, limit time.Duration)
 			}
 		})
 	}
-	return calls.Load, func() { cancel(); wg.Wait() }
+	stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(stop)
+	return calls.Load, stop
 }
 
 func TestMemberThatDiesUnderLoadFailsNoCall(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name   string
-		signal syscall.Signal
-	}{{"killed", syscall.SIGKILL}, {"hung", syscall.SIGSTOP}} {
+		name    string
+		signal  syscall.Signal
+		timeout time.Duration // of calls; zero: the usual one
+	}{{"killed", syscall.SIGKILL, 0}, {"hung", syscall.SIGSTOP, 2 * time.Second}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 3, func(r *rig) {
 				for i := range r.cluster().Members {
-					r.cluster().Members[i].Token.CallTimeout = time.Second
+					r.cluster().Members[i].Token.CallTimeout = tt.timeout
 				}
 			})
 			c := r.connect(t)

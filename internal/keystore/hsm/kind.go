@@ -77,7 +77,11 @@ func New(cfg Config) (*Kind, error) {
 func (k *Kind) Type() kmsapi.CustomKeyStoreType { return kmsapi.AWSCloudHSM }
 
 func (k *Kind) cluster(ctx context.Context, cfg keystore.Config) (cloudhsm.Cluster, error) {
-	return k.cfg.Clusters.Cluster(ctx, cfg.Account, cfg.Region, cfg.HSM.ClusterID)
+	c, err := k.cfg.Clusters.Cluster(ctx, cfg.Account, cfg.Region, cfg.HSM.ClusterID)
+	if err == nil && len(c.Members) > cloudhsm.MaxMembers {
+		err = fmt.Errorf("cluster %s has %d HSMs, more than %d", c.ID, len(c.Members), cloudhsm.MaxMembers)
+	}
+	return c, err
 }
 
 // Locate implements keystore.Kind.

@@ -342,8 +342,7 @@ func on(err error, calls ...string) func(string) error {
 func always(err error) func(string) error { return func(string) error { return err } }
 
 // ledger is the ledger of passwords, in memory, as the domain keeps it: two
-// older passwords at most. The step with the number failAt fails, with its effect if
-// persist is set.
+// older passwords at most. A step fails as fault says, before or after its effect.
 type ledger struct {
 	mu       sync.Mutex
 	prepared *secret.Text
