@@ -1,0 +1,159 @@
+package xks
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"time"
+
+	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/xksapi"
+)
+
+// operation is one of the four of the proxy API.
+type operation struct {
+	name string // as in AWS's metrics
+	path string // last element of its path
+}
+
+var (
+	opMetadata = operation{"GetKeyMetadata", "metadata"}
+	opEncrypt  = operation{"Encrypt", "encrypt"}
+	opDecrypt  = operation{"Decrypt", "decrypt"}
+	opHealth   = operation{"GetHealthStatus", "health"}
+)
+
+// request is a call to the proxy.
+type request struct {
+	op           operation
+	kmsOperation string
+	externalKey  string          // empty for health
+	in           any             // body, to be encoded
+	out          any             // where the answer goes
+	trace        *keystore.Trace // nil unless the call is part of connecting
+}
+
+// do calls the proxy, and once more if the network timed out. It fails with a
+// *proxyError, or with an error of ctx if that is done.
+func (l *link) do(ctx context.Context, r request) error {
+	started := time.Now()
+	body := xksapi.Encode(r.in)
+	err := l.attempt(ctx, r, body)
+	if isOutcome(err, timedOut, connectTimedOut) && ctx.Err() == nil {
+		err = l.attempt(ctx, r, body)
+	}
+	if ctx.Err() == nil || err == nil {
+		l.metrics.called(l.storeID, r, time.Since(started), err)
+	}
+	return err
+}
+
+// attempt makes one request within the time that one may take.
+func (l *link) attempt(parent context.Context, r request, body []byte) error {
+	ctx, cancel := context.WithTimeout(parent, l.timeout)
+	defer cancel()
+	w := &watch{trace: r.trace}
+	err := l.exchange(httptrace.WithClientTrace(ctx, w.hooks()), r, body, w)
+	if err == nil {
+		w.finish(nil)
+		return nil
+	}
+	if parent.Err() != nil {
+		err = fmt.Errorf("asking the external key store proxy: %w", parent.Err())
+	} else {
+		err = w.classify(err, ctx.Err() != nil)
+	}
+	w.finish(err)
+	if remote := w.remote(); remote != "" && isOutcome(err, timedOut) {
+		l.route.Silent(remote, w.started)
+	}
+	return err
+}
+
+// exchange sends the request and reads the answer. Errors of the transport
+// are not classified yet.
+func (l *link) exchange(ctx context.Context, r request, body []byte, w *watch) error {
+	w.started = time.Now()
+	req := l.newRequest(ctx, r, body)
+	resp, err := l.transport.RoundTrip(req) // not a Client: that would follow redirects
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := readAll(resp)
+	if err != nil {
+		return err
+	}
+	if r.op == opHealth && resp.TLS != nil {
+		l.metrics.sawCertificate(l.storeID, resp.TLS, l.now())
+	}
+	if resp.StatusCode != http.StatusOK {
+		err := refusal(resp.StatusCode, answer)
+		w.answered(r.op, resp.StatusCode, err)
+		return err
+	}
+	err = decode(answer, r.out)
+	if r.op == opDecrypt {
+		clear(answer)
+	}
+	w.answered(r.op, resp.StatusCode, err)
+	return err
+}
+
+func (l *link) newRequest(ctx context.Context, r request, body []byte) *http.Request {
+	req := (&http.Request{
+		Method: http.MethodPost, URL: l.url(r.op, r.externalKey), Host: l.host,
+		Header: http.Header{
+			"Content-Type": {"application/json"},
+			"User-Agent":   {"Kastellan"},
+			// Present but empty: not sent, and tells the transport that the request may
+			// be sent again if a pooled connection turns out to be closed.
+			"Idempotency-Key": {},
+		},
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+	}).WithContext(ctx)
+	l.signer.Sign(req, body, l.now())
+	return req
+}
+
+// health asks how the proxy is, and fails if none of its key managers can serve.
+func (l *link) health(ctx context.Context, call keystore.Call, trace *keystore.Trace) (*xksapi.HealthResponse, error) {
+	out := new(xksapi.HealthResponse)
+	err := l.do(ctx, request{
+		op: opHealth, kmsOperation: call.Operation, out: out, trace: trace,
+		in: &xksapi.HealthRequest{RequestMetadata: &xksapi.RequestMetadata{KMSOperation: call.Operation, KMSRequestID: call.RequestID}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	end := trace.Step("check key managers", l.host)
+	err = checkHealth(out)
+	end(fleet(out), err)
+	if err != nil && !isOutcome(err, allUnavailable) {
+		return nil, err
+	}
+	return out, err
+}
+
+// metadataOf describes a call to the proxy.
+func metadataOf(call keystore.Call) *xksapi.RequestMetadata {
+	m := &xksapi.RequestMetadata{
+		AWSPrincipalARN: call.PrincipalARN, AWSSourceVPC: call.SourceVPC, AWSSourceVPCE: call.SourceVPCE,
+		KMSOperation: call.Operation, KMSRequestID: call.RequestID,
+	}
+	if m.AWSPrincipalARN == "" {
+		m.AWSPrincipalARN = "AWS Internal" // what AWS says when it acts by itself
+	}
+	return m
+}
+
+// metadataFor describes a call that uses a KMS key.
+func metadataFor(call keystore.Call, key keystore.Key) *xksapi.RequestMetadata {
+	m := metadataOf(call)
+	m.KMSKeyARN, m.KMSViaService = key.ARN, call.ViaService
+	return m
+}

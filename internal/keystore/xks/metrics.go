@@ -1,0 +1,124 @@
+package xks
+
+import (
+	"crypto/tls"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kastellan.dev/internal/xksapi"
+)
+
+// metrics are AWS's metrics of external key stores, under Prometheus names.
+type metrics struct {
+	errors      *prometheus.CounterVec
+	latency     *prometheus.HistogramVec
+	states      *prometheus.GaugeVec
+	certificate *prometheus.GaugeVec
+	throttles   *prometheus.CounterVec
+
+	mu    sync.Mutex
+	users map[string]int // connections by store: one may replace another
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kastellan_xks_proxy_errors_total", Help: "Calls to external key store proxies that failed.",
+		}, []string{"key_store", "operation", "xks_operation", "error_type", "exception"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "kastellan_xks_proxy_latency_seconds", Help: "Time that calls to external key store proxies took, second tries included.",
+			Buckets: []float64{.001, .0025, .005, .01, .02, .035, .05, .075, .1, .15, .2, .25, .5},
+		}, []string{"key_store", "operation", "xks_operation"}),
+		states: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kastellan_xks_external_key_manager_states", Help: "External key managers by health state, as the proxy last said.",
+		}, []string{"key_store", "state"}),
+		certificate: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kastellan_xks_proxy_certificate_days_to_expire", Help: "Days that the certificate of the external key store proxy is good for.",
+		}, []string{"key_store", "certificate"}),
+		throttles: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kastellan_xks_throttles_total", Help: "Requests that KMS itself throttled for an external key store.",
+		}, []string{"key_store", "operation"}),
+		users: make(map[string]int),
+	}
+	if r == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.errors, m.latency, m.states, m.certificate, m.throttles} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// called notes a call to a proxy.
+func (m *metrics) called(store string, r request, took time.Duration, err error) {
+	m.latency.WithLabelValues(store, r.kmsOperation, r.op.name).Observe(took.Seconds())
+	var pe *proxyError
+	if !errors.As(err, &pe) {
+		return
+	}
+	kind, exception := "non-retryable", "XksProxyUnreachableException"
+	if meanings[pe.outcome].retryable {
+		kind = "retryable"
+	}
+	if _, ok := xksapi.ErrorName(pe.outcome).Status(); ok {
+		exception = string(pe.outcome)
+	} else if pe.outcome == malformed {
+		exception = "XksProxyInvalidResponseException"
+	}
+	m.errors.WithLabelValues(store, r.kmsOperation, r.op.name, kind, exception).Inc()
+}
+
+func (m *metrics) throttled(store, operation string) {
+	m.throttles.WithLabelValues(store, operation).Inc()
+}
+
+// sawFleet notes what the proxy says of its key managers.
+func (m *metrics) sawFleet(store string, h *xksapi.HealthResponse) {
+	counts := fleetCounts(h)
+	for _, status := range []string{xksapi.Active, xksapi.Degraded, xksapi.Unavailable} {
+		name := status[:1] + strings.ToLower(status[1:])
+		m.states.WithLabelValues(store, name).Set(float64(counts[status]))
+	}
+}
+
+// sawCertificate notes how long the proxy's certificate is good for. Like
+// AWS it has no value for wildcards.
+func (m *metrics) sawCertificate(store string, state *tls.ConnectionState, now time.Time) {
+	if len(state.PeerCertificates) == 0 {
+		return
+	}
+	leaf := state.PeerCertificates[0]
+	name := leaf.Subject.CommonName
+	if name == "" && len(leaf.DNSNames) > 0 {
+		name = leaf.DNSNames[0]
+	}
+	if strings.HasPrefix(name, "*") {
+		return
+	}
+	m.certificate.WithLabelValues(store, printable(name)).Set(leaf.NotAfter.Sub(now).Hours() / 24)
+}
+
+// connected and disconnected count connections, so that what a store once was
+// is not shown after its last connection has gone.
+func (m *metrics) connected(store string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.users[store]++
+}
+
+func (m *metrics) disconnected(store string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.users[store]--; m.users[store] > 0 {
+		return
+	}
+	delete(m.users, store)
+	m.states.DeletePartialMatch(prometheus.Labels{"key_store": store})
+	m.certificate.DeletePartialMatch(prometheus.Labels{"key_store": store})
+}
