@@ -1,0 +1,188 @@
+// A PKCS#11 module for tests. It stands before another module and forwards
+// every call, unless the table of faults says that the call shall fail, hang, crash
+// or be late. The table is a file that the test writes and this module maps,
+// so that counts hold across processes.
+//
+// Every function of PKCS#11 takes at most eight arguments, all of them
+// integers or pointers: one shape of forwarder serves them all on the calling
+// conventions of Linux and macOS.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+typedef unsigned long word;
+typedef word (*function)(word, word, word, word, word, word, word, word);
+
+enum { FORWARD, RETURN, HANG, CRASH, DELAY };
+enum { DEVICE_ERROR = 0x30 };
+
+// fault is one row of the table; the Go side writes the same layout.
+struct fault {
+	_Atomic uint64_t action, argument;
+	_Atomic int64_t after;  // calls that are spared first
+	_Atomic int64_t count;  // calls that fail then; negative: all
+	_Atomic uint64_t calls; // how many calls there were
+	_Atomic uint64_t hits;  // how many of them met the fault
+};
+
+#define FUNCTIONS \
+	X(C_Initialize) \
+	X(C_Finalize) \
+	X(C_GetInfo) \
+	X(C_GetFunctionList) \
+	X(C_GetSlotList) \
+	X(C_GetSlotInfo) \
+	X(C_GetTokenInfo) \
+	X(C_GetMechanismList) \
+	X(C_GetMechanismInfo) \
+	X(C_InitToken) \
+	X(C_InitPIN) \
+	X(C_SetPIN) \
+	X(C_OpenSession) \
+	X(C_CloseSession) \
+	X(C_CloseAllSessions) \
+	X(C_GetSessionInfo) \
+	X(C_GetOperationState) \
+	X(C_SetOperationState) \
+	X(C_Login) \
+	X(C_Logout) \
+	X(C_CreateObject) \
+	X(C_CopyObject) \
+	X(C_DestroyObject) \
+	X(C_GetObjectSize) \
+	X(C_GetAttributeValue) \
+	X(C_SetAttributeValue) \
+	X(C_FindObjectsInit) \
+	X(C_FindObjects) \
+	X(C_FindObjectsFinal) \
+	X(C_EncryptInit) \
+	X(C_Encrypt) \
+	X(C_EncryptUpdate) \
+	X(C_EncryptFinal) \
+	X(C_DecryptInit) \
+	X(C_Decrypt) \
+	X(C_DecryptUpdate) \
+	X(C_DecryptFinal) \
+	X(C_DigestInit) \
+	X(C_Digest) \
+	X(C_DigestUpdate) \
+	X(C_DigestKey) \
+	X(C_DigestFinal) \
+	X(C_SignInit) \
+	X(C_Sign) \
+	X(C_SignUpdate) \
+	X(C_SignFinal) \
+	X(C_SignRecoverInit) \
+	X(C_SignRecover) \
+	X(C_VerifyInit) \
+	X(C_Verify) \
+	X(C_VerifyUpdate) \
+	X(C_VerifyFinal) \
+	X(C_VerifyRecoverInit) \
+	X(C_VerifyRecover) \
+	X(C_DigestEncryptUpdate) \
+	X(C_DecryptDigestUpdate) \
+	X(C_SignEncryptUpdate) \
+	X(C_DecryptVerifyUpdate) \
+	X(C_GenerateKey) \
+	X(C_GenerateKeyPair) \
+	X(C_WrapKey) \
+	X(C_UnwrapKey) \
+	X(C_DeriveKey) \
+	X(C_SeedRandom) \
+	X(C_GenerateRandom) \
+	X(C_GetFunctionStatus) \
+	X(C_CancelFunction) \
+	X(C_WaitForSlotEvent) \
+
+#define X(name) I_##name,
+enum { FUNCTIONS COUNT };
+#undef X
+
+struct functions {
+	unsigned char major, minor;
+	function entry[COUNT];
+};
+
+static struct functions *real;
+static struct functions ours;
+static struct fault *faults;
+
+// hit tells whether this call is one that the fault is for.
+static int hit(struct fault *f)
+{
+	atomic_fetch_add(&f->calls, 1);
+	if (atomic_load(&f->action) == FORWARD)
+		return 0;
+	if (atomic_load(&f->after) > 0 && atomic_fetch_sub(&f->after, 1) > 0)
+		return 0;
+	if (atomic_load(&f->count) >= 0 && atomic_fetch_sub(&f->count, 1) <= 0) {
+		atomic_store(&f->count, 0);
+		return 0;
+	}
+	atomic_fetch_add(&f->hits, 1);
+	return 1;
+}
+
+static word forward(int i, word a, word b, word c, word d, word e, word f, word g, word h)
+{
+	struct fault *fault = faults ? &faults[i] : NULL;
+	if (fault && hit(fault)) {
+		switch (atomic_load(&fault->action)) {
+		case RETURN:
+			return atomic_load(&fault->argument);
+		case HANG: // until the fault is cleared
+			while (atomic_load(&fault->action) == HANG)
+				usleep(1000);
+			break;
+		case CRASH:
+			*(volatile int *)0 = 0;
+			break;
+		case DELAY:
+			usleep(1000 * atomic_load(&fault->argument));
+			break;
+		}
+	}
+	return real->entry[i](a, b, c, d, e, f, g, h);
+}
+
+#define X(name)                                                                    \
+	static word forward_##name(word a, word b, word c, word d, word e, word f, word g, word h) \
+	{                                                                          \
+		return forward(I_##name, a, b, c, d, e, f, g, h);                  \
+	}
+FUNCTIONS
+#undef X
+
+static struct fault *map_faults(void)
+{
+	const char *path = getenv("KASTELLAN_FAULTS");
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return NULL;
+	void *p = mmap(NULL, COUNT * sizeof(struct fault), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+word C_GetFunctionList(struct functions **list)
+{
+	const char *path = getenv("KASTELLAN_FAULTS_MODULE");
+	void *handle = dlopen(path ? path : "/usr/lib/softhsm/libsofthsm2.so", RTLD_NOW | RTLD_LOCAL);
+	word (*get)(struct functions **) = handle ? (word (*)(struct functions **))dlsym(handle, "C_GetFunctionList") : NULL;
+	if (get == NULL || get(&real) != 0)
+		return DEVICE_ERROR;
+	if (faults == NULL)
+		faults = map_faults();
+	ours.major = real->major;
+	ours.minor = real->minor;
+#define X(name) ours.entry[I_##name] = forward_##name;
+	FUNCTIONS
+#undef X
+	*list = &ours;
+	return 0;
+}
