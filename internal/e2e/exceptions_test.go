@@ -1,0 +1,260 @@
+package e2e_test
+
+import (
+	stdcontext "context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"kastellan.dev/internal/config"
+	"kastellan.dev/internal/kastellantest"
+	"kastellan.dev/internal/keystore/xks/xkstest"
+	"kastellan.dev/internal/kms"
+	"kastellan.dev/internal/store"
+	"kastellan.dev/internal/xksapi"
+)
+
+// scene is a server with several clusters and proxies, of which the first ones
+// back key stores.
+type scene struct {
+	*kastellantest.Server
+	t                      *testing.T
+	used, free, onlyOne    *kastellantest.Cluster
+	proxy, other           *xkstest.Proxy
+	public                 string                 // key store on proxy
+	hsm                    string                 // key store on used
+	clusterTwin            *kastellantest.Cluster // related to used: the same certificate
+	initialized, badConfig string                 // cluster ids
+}
+
+func newScene(t *testing.T) *scene {
+	c := &scene{
+		t:    t,
+		used: kastellantest.NewCluster(t, "cluster-used2222222", 2), free: kastellantest.NewCluster(t, "cluster-free2222222", 2),
+		onlyOne: kastellantest.NewCluster(t, "cluster-one22222222", 1),
+		proxy:   xkstest.New(t, xkstest.Options{}), other: xkstest.New(t, xkstest.Options{Host: "other.xks.example.com"}),
+	}
+	twin := *c.used
+	twin.ID = "cluster-twin2222222"
+	c.clusterTwin = &twin
+	initialized, bad := *c.free, *c.free
+	initialized.ID, initialized.State = "cluster-init2222222", "INITIALIZED"
+	bad.ID, bad.SecurityGroupAltered = "cluster-badd2222222", true
+	c.initialized, c.badConfig = initialized.ID, bad.ID
+	ext := external(t, c.proxy, c.other)
+	service := throughService(t, xkstest.New(t, xkstest.Options{Host: "vpc.xks.example.com"}))
+	ext.Hosts = append(ext.Hosts, service.Hosts...)
+	strict := service.EndpointServices[0]
+	strict.Name, strict.AcceptanceRequired, strict.PrivateDNSName = serviceNamed("strict"), true, "strict.xks.example.com"
+	ext.EndpointServices = append(ext.EndpointServices, service.EndpointServices[0], strict)
+	c.Server = kastellantest.Start(t, kastellantest.Options{
+		Clusters: []*kastellantest.Cluster{c.used, c.free, c.onlyOne, c.clusterTwin, &initialized, &bad}, External: ext,
+		Quotas: config.Quotas{KeyStores: 3},
+		Users:  []kastellantest.User{{Name: "stranger", Account: "999999999999"}},
+	})
+	c.hsm = c.create(c.used.CreateInput("hsm"))
+	c.public = c.create(kastellantest.ProxyInput(c.proxy, "public"))
+	return c
+}
+
+func serviceNamed(s string) string { return "com.amazonaws.vpce.us-east-1.vpce-svc-" + s }
+
+func (c *scene) create(in *awskms.CreateCustomKeyStoreInput) string {
+	c.t.Helper()
+	out, err := c.Client(admin).CreateCustomKeyStore(c.t.Context(), in)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return *out.CustomKeyStoreId
+}
+
+func hsmInput(c *kastellantest.Cluster, id string) *awskms.CreateCustomKeyStoreInput {
+	in := c.CreateInput("new")
+	in.CloudHsmClusterId = &id
+	return in
+}
+
+func vpcInput(service, host string) *awskms.CreateCustomKeyStoreInput {
+	return &awskms.CreateCustomKeyStoreInput{
+		CustomKeyStoreName: aws.String("new"), CustomKeyStoreType: types.CustomKeyStoreTypeExternalKeyStore,
+		XksProxyConnectivity: types.XksProxyConnectivityTypeVpcEndpointService, XksProxyUriEndpoint: aws.String("https://" + host),
+		XksProxyUriPath: aws.String("/kms/xks/v1"), XksProxyVpcEndpointServiceName: &service,
+		XksProxyAuthenticationCredential: &types.XksProxyAuthenticationCredentialType{
+			AccessKeyId: aws.String("ABCDEFGHIJKLMNOPQRSTUVWX"), RawSecretAccessKey: aws.String(strings.Repeat("s", 43)),
+		},
+	}
+}
+
+func TestCreateCustomKeyStoreThrowsEveryException(t *testing.T) {
+	t.Parallel()
+	c := newScene(t)
+	wrongAnchor := hsmInput(c.free, c.free.ID)
+	wrongAnchor.TrustAnchorCertificate = &c.used.Anchor
+	wrongCredential := kastellantest.ProxyInput(c.other, "new")
+	wrongCredential.XksProxyAuthenticationCredential.RawSecretAccessKey = aws.String(strings.Repeat("x", 43))
+	nowhere := kastellantest.ProxyInput(c.other, "new")
+	nowhere.XksProxyUriEndpoint = aws.String("https://nowhere.invalid")
+	sameHost := vpcInput(serviceName, c.proxy.Host)
+	taken := kastellantest.ProxyInput(c.other, "public")
+	for _, tc := range []struct {
+		name string
+		in   *awskms.CreateCustomKeyStoreInput
+		do   func() // before
+		code string
+	}{
+		{"a name in use", taken, nil, "CustomKeyStoreNameInUseException"},
+		{"no such cluster", hsmInput(c.free, "cluster-none2222222"), nil, "CloudHsmClusterNotFoundException"},
+		{"a cluster that is not active", hsmInput(c.free, c.initialized), nil, "CloudHsmClusterNotActiveException"},
+		{"a cluster in use", hsmInput(c.used, c.used.ID), nil, "CloudHsmClusterInUseException"},
+		{"a cluster related to one in use", hsmInput(c.used, c.clusterTwin.ID), nil, "CloudHsmClusterInUseException"},
+		{"one HSM only", hsmInput(c.onlyOne, c.onlyOne.ID), nil, "CloudHsmClusterInvalidConfigurationException"},
+		{"an altered security group", hsmInput(c.free, c.badConfig), nil, "CloudHsmClusterInvalidConfigurationException"},
+		{"another cluster's trust anchor", wrongAnchor, nil, "IncorrectTrustAnchorException"},
+		{"a proxy URI in use", kastellantest.ProxyInput(c.proxy, "new"), nil, "XksProxyUriInUseException"},
+		{"an endpoint in public use", sameHost, nil, "XksProxyUriEndpointInUseException"},
+		{"no such service", vpcInput(serviceNamed("none"), "vpc.xks.example.com"), nil, "XksProxyVpcEndpointServiceNotFoundException"},
+		{"a service that wants acceptance", vpcInput(serviceNamed("strict"), "strict.xks.example.com"), nil, "XksProxyVpcEndpointServiceInvalidConfigurationException"},
+		{"a service with another name", vpcInput(serviceName, "wrong.xks.example.com"), nil, "XksProxyVpcEndpointServiceInvalidConfigurationException"},
+		{"a proxy that is not there", nowhere, nil, "XksProxyUriUnreachableException"},
+		{"a proxy that hangs", kastellantest.ProxyInput(c.other, "new"), func() { c.other.Fail(xkstest.Health, c.other.Hang()) }, "XksProxyUriUnreachableException"},
+		{"a proxy that is busy", kastellantest.ProxyInput(c.other, "new"), func() { c.other.Fail(xkstest.Health, xkstest.Error(xksapi.ThrottlingException)) }, "XksProxyUriUnreachableException"},
+		{"a wrong credential", wrongCredential, nil, "XksProxyIncorrectAuthenticationCredentialException"},
+		{"a wrong path", kastellantest.ProxyInput(c.other, "new"), func() { c.other.Fail(xkstest.Health, xkstest.Error(xksapi.InvalidURIPathException)) }, "XksProxyInvalidConfigurationException"},
+		{"a proxy that speaks nonsense", kastellantest.ProxyInput(c.other, "new"), func() { c.other.Fail(xkstest.Health, xkstest.Answer(http.StatusOK, "{}")) }, "XksProxyInvalidResponseException"},
+		{"a service, the first time", vpcInput(serviceName, "vpc.xks.example.com"), nil, ""},
+		{"too many stores", kastellantest.ProxyInput(c.other, "new one"), nil, "LimitExceededException"},
+	} {
+		if tc.do != nil {
+			tc.do()
+		}
+		_, err := c.Client(admin).CreateCustomKeyStore(t.Context(), tc.in)
+		t.Run(tc.name, func(t *testing.T) { wantError(t, err, tc.code) })
+		c.other.Heal()
+	}
+	c.Config.Quotas.KeyStores = 10
+	c.Restart()
+	again := vpcInput(serviceName, "vpc.xks.example.com")
+	again.CustomKeyStoreName, again.XksProxyUriPath = aws.String("second"), aws.String("/other/kms/xks/v1")
+	_, err := c.Client(admin).CreateCustomKeyStore(t.Context(), again)
+	wantError(t, err, "XksProxyVpcEndpointServiceInUseException")
+}
+
+func TestConnectCustomKeyStoreThrowsEveryException(t *testing.T) {
+	t.Parallel()
+	c := newScene(t)
+	connect := func(user, id string) error {
+		_, err := c.Client(user).ConnectCustomKeyStore(t.Context(), &awskms.ConnectCustomKeyStoreInput{CustomKeyStoreId: &id})
+		return err
+	}
+	wantError(t, connect(admin, "cks-1234567890abcdef0"), "CustomKeyStoreNotFoundException")
+	wantError(t, connect("stranger", c.hsm), "CustomKeyStoreNotFoundException")
+	c.proxy.Fleet(xksapi.Unavailable)
+	wantError(t, connect(admin, c.public), "")
+	eventually(t, "FAILED", func() bool { return c.Describe(c.public).ConnectionState == types.ConnectionStateTypeFailed })
+	wantError(t, connect(admin, c.public), "CustomKeyStoreInvalidStateException")
+	cluster := &c.Config.HSM.Clusters[slices.IndexFunc(c.Config.HSM.Clusters, func(cl config.Cluster) bool { return cl.ID == c.used.ID })]
+	cluster.State = "INITIALIZED"
+	c.Restart()
+	wantError(t, connect(admin, c.hsm), "CloudHsmClusterNotActiveException")
+	cluster.State, cluster.MTLS = "", true
+	c.Restart()
+	wantError(t, connect(admin, c.hsm), "CloudHsmClusterInvalidConfigurationException")
+	if state := c.Describe(c.hsm).ConnectionState; state != types.ConnectionStateTypeDisconnected {
+		t.Errorf("a failure at once left the store %s", state)
+	}
+}
+
+// broken is a metadata store that refuses to be changed.
+type broken struct {
+	store.Store
+	now *bool
+}
+
+func TestAStorageThatFailsIsAnInternalError(t *testing.T) {
+	t.Parallel()
+	failing := false
+	proxy := xkstest.New(t, xkstest.Options{})
+	s := kastellantest.Start(t, kastellantest.Options{External: external(t, proxy), KMS: func(c *kms.Config) { c.Store = broken{c.Store, &failing} }})
+	out, err := s.Client(admin).CreateCustomKeyStore(t.Context(), kastellantest.ProxyInput(proxy, "xks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	failing = true
+	_, err = s.Client(admin).ConnectCustomKeyStore(t.Context(), &awskms.ConnectCustomKeyStoreInput{CustomKeyStoreId: out.CustomKeyStoreId})
+	wantError(t, err, "KMSInternalException")
+	if strings.Contains(err.Error(), "disk") {
+		t.Errorf("the cause is shown: %v", err)
+	}
+	failing = false
+}
+
+// Update implements store.Store.
+func (b broken) Update(ctx stdcontext.Context, fn func(store.Tx) error) (store.Revision, error) {
+	if *b.now {
+		return 0, os.ErrPermission
+	}
+	return b.Store.Update(ctx, fn)
+}
+
+func TestUpdateCustomKeyStoreThrowsEveryException(t *testing.T) {
+	t.Parallel()
+	c := newScene(t)
+	update := func(in *awskms.UpdateCustomKeyStoreInput) error {
+		_, err := c.Client(admin).UpdateCustomKeyStore(t.Context(), in)
+		return err
+	}
+	for _, tc := range []struct {
+		name string
+		in   awskms.UpdateCustomKeyStoreInput
+		do   func()
+		code string
+	}{
+		{"no such store", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: aws.String("cks-nothing")}, nil, "CustomKeyStoreNotFoundException"},
+		{"a name in use", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, NewCustomKeyStoreName: aws.String("public")}, nil, "CustomKeyStoreNameInUseException"},
+		{"no such cluster", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: aws.String("cluster-none2222222")}, nil, "CloudHsmClusterNotFoundException"},
+		{"an unrelated cluster", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &c.free.ID}, nil, "CloudHsmClusterNotRelatedException"},
+		{"a cluster that is not active", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &c.initialized}, nil, "CloudHsmClusterNotActiveException"},
+		{"a related cluster", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &c.clusterTwin.ID}, nil, ""},
+		{"a path that the proxy does not know", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyUriPath: aws.String("/nobody/kms/xks/v1")}, nil, "XksProxyInvalidConfigurationException"},
+		{"an endpoint that is not there", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyUriEndpoint: aws.String("https://nowhere.invalid")}, nil, "XksProxyUriUnreachableException"},
+		{"a wrong credential", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyAuthenticationCredential: &types.XksProxyAuthenticationCredentialType{
+			AccessKeyId: &c.proxy.AccessKeyID, RawSecretAccessKey: aws.String(strings.Repeat("x", 43)),
+		}}, nil, "XksProxyIncorrectAuthenticationCredentialException"},
+		{"a proxy that speaks nonsense", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyUriEndpoint: aws.String("https://" + c.proxy.Host)},
+			func() { c.proxy.Fail(xkstest.Health, xkstest.Answer(http.StatusOK, "{")) }, "XksProxyInvalidResponseException"},
+	} {
+		if tc.do != nil {
+			tc.do()
+		}
+		err := update(&tc.in)
+		t.Run(tc.name, func(t *testing.T) { wantError(t, err, tc.code) })
+		c.proxy.Heal()
+	}
+}
+
+func TestAnAuditTrailIsLeft(t *testing.T) {
+	t.Parallel()
+	c := newScene(t)
+	c.Connect(c.public)
+	text, err := os.ReadFile(filepath.Join(c.Directory, "audit.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"eventName":"CreateCustomKeyStore"`, `"clusterId":"` + c.used.ID, `"eventName":"ConnectCustomKeyStore"`, `"customKeyStoreName":"public"`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the audit log lacks %s", want)
+		}
+	}
+	for _, secret := range []string{c.proxy.Secret.Reveal(), c.proxy.AccessKeyID, kastellantest.Password} {
+		if strings.Contains(string(text), secret) {
+			t.Error("the audit log shows a secret")
+		}
+	}
+}

@@ -1,0 +1,373 @@
+package e2e_test
+
+import (
+	"bufio"
+	stdcontext "context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"kastellan.dev/internal/config"
+	"kastellan.dev/internal/kastellantest"
+	"kastellan.dev/internal/keystore/xks/xkstest"
+	"kastellan.dev/internal/kms"
+	"kastellan.dev/internal/rootkey"
+)
+
+// The environment of a server that is a process of its own.
+const (
+	configVariable = "KASTELLAN_E2E_CONFIG" // its configuration file
+	deathVariable  = "KASTELLAN_E2E_DEATH"  // the fault point at which it kills itself
+	pointsVariable = "KASTELLAN_E2E_POINTS" // the file to which it writes the fault points it passes
+	secretVariable = "KASTELLAN_E2E_SECRET"
+	accessKeyID    = "AKIAKILLTESTEXAMPLE0"
+	accessKey      = "0123456789012345678901234567890123456789"
+)
+
+// serveAndDie makes this process a server when its environment says so.
+func serveAndDie() {
+	file := os.Getenv(configVariable)
+	if file == "" {
+		return
+	}
+	if err := serve(file); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func serve(file string) error {
+	cfg, err := config.Load(file)
+	if err != nil {
+		return err
+	}
+	death, points := os.Getenv(deathVariable), &pointLog{path: os.Getenv(pointsVariable)}
+	ctx, cancel := stdcontext.WithCancel(stdcontext.Background())
+	node, err := cfg.Open(ctx, config.Options{KMS: func(c *kms.Config) {
+		c.Sweep = 20 * time.Millisecond
+		c.FaultPoint = func(point string) {
+			points.add(point)
+			if point == death {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}
+		}
+	}})
+	if err != nil {
+		cancel()
+		return err
+	}
+	fmt.Println("http://" + node.Addr())
+	go func() { // the parent's end closes standard input
+		_, _ = bufio.NewReader(os.Stdin).ReadByte()
+		cancel()
+	}()
+	err = node.Serve(ctx)
+	node.Close()
+	return err
+}
+
+// pointLog writes down which fault points there are.
+type pointLog struct {
+	path string
+	mu   sync.Mutex
+}
+
+func (l *pointLog) add(point string) {
+	if l.path == "" {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	defer f.Close()
+	if _, err := fmt.Fprintln(f, point); err != nil {
+		panic(err)
+	}
+}
+
+// process is a server in a process of its own.
+type process struct {
+	*awskms.Client
+	cmd  *exec.Cmd
+	dead chan error
+	stop func()
+}
+
+// launch starts a server on a configuration file and waits until it answers.
+func launch(t *testing.T, file string, env ...string) *process {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), append(env, configVariable+"="+file, secretVariable+"="+accessKey)...)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{cmd: cmd, dead: make(chan error, 1)}
+	endpoint, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		_ = cmd.Process.Kill()
+		t.Fatalf("the server did not start: %v", err)
+	}
+	go func() { p.dead <- cmd.Wait() }()
+	p.stop = func() { _ = stdin.Close(); <-p.dead }
+	p.Client = awskms.NewFromConfig(aws.Config{
+		Region: kastellantest.Region, BaseEndpoint: aws.String(strings.TrimSpace(endpoint)),
+		Credentials: credentials.NewStaticCredentialsProvider(accessKeyID, accessKey, ""),
+		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
+	})
+	return p
+}
+
+// killed tells that the process died by SIGKILL; it waits a while for it.
+func (p *process) killed() bool {
+	select {
+	case <-p.dead:
+		status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+	case <-time.After(30 * time.Second):
+		return false
+	}
+}
+
+// estate is what outlives the processes.
+type estate struct {
+	file     string
+	cluster  *kastellantest.Cluster
+	proxy    *xkstest.Proxy
+	hsm, xks string
+	keys     []string // ARNs of keys whose making was acknowledged
+	sealed   [][]byte // under all acknowledged keys
+}
+
+func newEstate(t *testing.T) *estate {
+	t.Helper()
+	e := &estate{cluster: kastellantest.NewCluster(t, clusterID, 2), proxy: xkstest.New(t, xkstest.Options{})}
+	dir := t.TempDir()
+	host := kastellantest.Host(t, e.proxy)
+	if err := rootkey.Generate(filepath.Join(dir, "root.key")); err != nil {
+		t.Fatal(err)
+	}
+	var members strings.Builder
+	for _, m := range e.cluster.Members {
+		fmt.Fprintf(&members, "        - {id: %s, availability-zone: %s, uri: %q, env: [%q]}\n", m.ID, m.AvailabilityZone, m.URI, m.Env[0])
+	}
+	text := fmt.Sprintf(`listen: {address: "127.0.0.1:0"}
+data-directory: data
+root-key: {file: root.key}
+accounts:
+  - id: "%s"
+    users:
+      - name: admin
+        access-keys: [{id: %s, secret-env: %s}]
+        policies: [{document: %q}]
+hsm:
+  clusters:
+    - id: %s
+      account: "%s"
+      region: %s
+      trust-anchor: %s
+      members:
+%sexternal-key-stores:
+  hosts: [{name: %s, address: %q, ca: %s}]
+audit: {file: audit.jsonl}
+log: {level: error}
+`, kastellantest.Account, accessKeyID, secretVariable, kastellantest.Everything,
+		e.cluster.ID, kastellantest.Account, kastellantest.Region, e.cluster.TrustAnchor, members.String(), host.Name, host.Address, host.CA)
+	e.file = filepath.Join(dir, "kastellan.yaml")
+	if err := os.WriteFile(e.file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// cycle takes both stores through all they can do, as far as the process lives.
+func (e *estate) cycle(p *process, n int) error {
+	for _, id := range []string{e.hsm, e.xks} {
+		if _, err := p.ConnectCustomKeyStore(context(), &awskms.ConnectCustomKeyStoreInput{CustomKeyStoreId: &id}); err != nil {
+			return err
+		}
+		if err := p.await(id, types.ConnectionStateTypeConnected); err != nil {
+			return err
+		}
+	}
+	e.proxy.AddKey(fmt.Sprint("key-", n))
+	for _, in := range []*awskms.CreateKeyInput{
+		{Origin: types.OriginTypeAwsCloudhsm, CustomKeyStoreId: &e.hsm},
+		{Origin: types.OriginTypeExternalKeyStore, CustomKeyStoreId: &e.xks, XksKeyId: aws.String(fmt.Sprint("key-", n))},
+	} {
+		key, err := p.CreateKey(context(), in)
+		if err != nil {
+			return err
+		}
+		e.keys = append(e.keys, *key.KeyMetadata.Arn)
+		out, err := p.Encrypt(context(), &awskms.EncryptInput{KeyId: key.KeyMetadata.Arn, Plaintext: []byte("kept")})
+		if err != nil {
+			return err
+		}
+		e.sealed = append(e.sealed, out.CiphertextBlob)
+	}
+	for _, id := range []string{e.hsm, e.xks} {
+		if _, err := p.DisconnectCustomKeyStore(context(), &awskms.DisconnectCustomKeyStoreInput{CustomKeyStoreId: &id}); err != nil {
+			return err
+		}
+		if err := p.await(id, types.ConnectionStateTypeDisconnected); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *process) state(id string) (types.ConnectionStateType, error) {
+	out, err := p.DescribeCustomKeyStores(context(), &awskms.DescribeCustomKeyStoresInput{CustomKeyStoreId: &id})
+	if err != nil {
+		return "", err
+	}
+	return out.CustomKeyStores[0].ConnectionState, nil
+}
+
+func (p *process) await(id string, want types.ConnectionStateType) error {
+	for {
+		state, err := p.state(id)
+		if err != nil || state == want {
+			return err
+		}
+		if state == types.ConnectionStateTypeFailed {
+			return fmt.Errorf("%s is FAILED", id)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// settle brings both stores to CONNECTED and back, whatever a dead process
+// left, and checks that nothing is lost.
+func (e *estate) settle(t *testing.T, p *process, point string) {
+	t.Helper()
+	for _, id := range []string{e.hsm, e.xks} {
+		eventually(t, "an end of CONNECTING and DISCONNECTING after a death at "+point, func() bool {
+			state, err := p.state(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state == types.ConnectionStateTypeFailed {
+				t.Fatalf("%s is FAILED after a death at %s", id, point)
+			}
+			return state == types.ConnectionStateTypeConnected || state == types.ConnectionStateTypeDisconnected
+		})
+		if _, err := p.ConnectCustomKeyStore(context(), &awskms.ConnectCustomKeyStoreInput{CustomKeyStoreId: &id}); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.await(id, types.ConnectionStateTypeConnected); err != nil {
+			t.Fatalf("after a death at %s: %v", point, err)
+		}
+	}
+	for _, sealed := range e.sealed {
+		eventually(t, "a decryption after a death at "+point, func() bool {
+			out, err := p.Decrypt(context(), &awskms.DecryptInput{CiphertextBlob: sealed})
+			return err == nil && string(out.Plaintext) == "kept"
+		})
+	}
+	for _, arn := range e.keys {
+		if _, err := p.DescribeKey(context(), &awskms.DescribeKeyInput{KeyId: &arn}); err != nil {
+			t.Errorf("an acknowledged key is lost after a death at %s: %v", point, err)
+		}
+	}
+	for _, id := range []string{e.hsm, e.xks} {
+		if _, err := p.DisconnectCustomKeyStore(context(), &awskms.DisconnectCustomKeyStoreInput{CustomKeyStoreId: &id}); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.await(id, types.ConnectionStateTypeDisconnected); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestKill9AtEveryStep kills the server at every fault point that a full cycle
+// passes, one after the other, on the same data and the same HSMs.
+func TestKill9AtEveryStep(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t)
+	points := filepath.Join(t.TempDir(), "points")
+	p := launch(t, e.file, pointsVariable+"="+points)
+	for in, id := range map[*awskms.CreateCustomKeyStoreInput]*string{
+		e.cluster.CreateInput("hsm"): &e.hsm, kastellantest.ProxyInput(e.proxy, "xks"): &e.xks,
+	} {
+		out, err := p.CreateCustomKeyStore(context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*id = *out.CustomKeyStoreId
+	}
+	if err := e.cycle(p, 0); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	for i, point := range readPoints(t, points) {
+		p := launch(t, e.file, deathVariable+"="+point)
+		err := e.cycle(p, i+1)
+		if err == nil {
+			t.Errorf("the server lived through %s", point)
+			p.stop()
+			continue
+		}
+		if !p.killed() {
+			t.Fatalf("the server did not die at %s but said %v", point, err)
+		}
+		p = launch(t, e.file)
+		e.settle(t, p, point)
+		p.stop()
+	}
+}
+
+// readPoints gives the distinct fault points of a cycle, and makes sure that
+// those are among them that must be.
+func readPoints(t *testing.T, file string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var points []string
+	for _, point := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+		if !slices.Contains(points, point) {
+			points = append(points, point)
+		}
+	}
+	for _, must := range []string{
+		"connect: begun", "connect: log in", "password: prepared", "connect: change password", "password: committed", "connect: connected",
+		"create key: announced", "create key: material made", "create key: stored", "disconnect: begun", "disconnect: closed",
+	} {
+		if !slices.ContainsFunc(points, func(p string) bool { return strings.HasPrefix(p, must) }) {
+			t.Errorf("no fault point begins with %q: %q", must, points)
+		}
+	}
+	t.Logf("%d fault points: %q", len(points), points)
+	return points
+}
