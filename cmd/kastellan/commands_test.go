@@ -2,10 +2,8 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -48,15 +46,13 @@ func freePort(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(l.Close())
 }
 
-// interrupt sends SIGINT to the process whose id a file holds: interrupt FILE.
-func interrupt(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: interrupt FILE")
+// expand replaces $NAME and ${NAME} in files by the script's variables: expand FILE….
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: expand FILE…")
 	}
-	var pid int
-	_, err := fmt.Sscan(strings.TrimSpace(ts.ReadFile(args[0])), &pid)
-	ts.Check(err)
-	process, err := os.FindProcess(pid)
-	ts.Check(err)
-	ts.Check(process.Signal(os.Interrupt))
+	for _, name := range args {
+		text := os.Expand(ts.ReadFile(name), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
+	}
 }

@@ -1,12 +1,13 @@
 package config
 
 import (
-	"net"
+	"crypto/tls"
 	"net/netip"
 	"regexp"
 	"time"
 
 	"kastellan.dev/internal/endpointservice"
+	"kastellan.dev/internal/keystore/xks"
 )
 
 // ExternalKeyStores says how the proxies of external key stores are reached.
@@ -112,10 +113,31 @@ func (c *Config) endpointServices() []endpointservice.Service {
 	return out
 }
 
-// address is what to dial for a host.
-func (h Host) address() string {
-	if h.Address != "" {
-		return h.Address
+// hosts reads what the section names.
+func (c *Config) hosts(p *problems) map[string]xks.HostConfig {
+	out := make(map[string]xks.HostConfig)
+	for i, h := range c.ExternalKeyStores.Hosts {
+		host, err := c.host(h)
+		p.check(where{"external-key-stores", "hosts", i}, err)
+		out[h.Name] = host
 	}
-	return net.JoinHostPort(h.Name, "443")
+	return out
+}
+
+func (c *Config) host(h Host) (xks.HostConfig, error) {
+	out := xks.HostConfig{Address: h.Address}
+	var err error
+	if h.CA != "" {
+		if out.CABundle, err = readLimited(c.path(h.CA), maxFile); err != nil {
+			return out, plain(err)
+		}
+	}
+	if h.ClientCertificate != "" {
+		pair, err := tls.LoadX509KeyPair(c.path(h.ClientCertificate), c.path(h.ClientKey))
+		if err != nil {
+			return out, plain(err)
+		}
+		out.ClientCertificate = &pair
+	}
+	return out, nil
 }

@@ -17,10 +17,12 @@ import (
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/endpointservice"
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/keystore/hsm"
 	"kastellan.dev/internal/keystore/soft"
+	"kastellan.dev/internal/keystore/xks"
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/rootkey"
 	"kastellan.dev/internal/server"
@@ -33,11 +35,12 @@ const storeFile = "kastellan.db"
 
 // Options change what Open makes of a configuration. The zero value changes nothing.
 type Options struct {
-	Logger *slog.Logger         // nil: as the configuration says
-	Audit  audit.Writer         // nil: as the configuration says
-	KMS    func(*kms.Config)    // sees the domain's configuration before it is used
-	HSM    func(*hsm.Config)    // and so on
-	Server func(*server.Config) //
+	Logger *slog.Logger      // nil: as the configuration says
+	Audit  audit.Writer      // nil: as the configuration says
+	KMS    func(*kms.Config) // sees the domain's configuration before it is used
+	HSM    func(*hsm.Config) // the same for the other parts
+	XKS    func(*xks.Config)
+	Server func(*server.Config)
 }
 
 // Node is a server that is put together. Serve makes it answer.
@@ -49,7 +52,7 @@ type Node struct {
 	log        *slog.Logger
 	identities *identity.Source
 	clusters   *cloudhsm.Declared
-	external   *external
+	services   *endpointservice.Declared
 	server     *server.Server
 	listener   net.Listener
 	tls        *tls.Config // nil: plain HTTP
@@ -108,7 +111,7 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("opening the key ring: %w", err)
 	}
-	kinds, err := n.openKinds(o)
+	kinds, err := n.openKinds(ring, o)
 	if err != nil {
 		return err
 	}
@@ -154,9 +157,9 @@ func (n *Node) openStore() (store.Store, error) {
 }
 
 // openKinds makes the kinds of custom key stores. This is the only place that names them.
-func (n *Node) openKinds(o Options) ([]keystore.Kind, error) {
+func (n *Node) openKinds(sealer rootkey.Sealer, o Options) ([]keystore.Kind, error) {
 	p := &problems{}
-	declaration := n.cfg.declaration(p)
+	declaration, hosts := n.cfg.declaration(p), n.cfg.hosts(p)
 	if err := p.err(); err != nil {
 		return nil, err
 	}
@@ -164,20 +167,28 @@ func (n *Node) openKinds(o Options) ([]keystore.Kind, error) {
 	if n.clusters, err = cloudhsm.Declare(declaration); err != nil {
 		return nil, err
 	}
+	if n.services, err = endpointservice.Declare(n.cfg.endpointServices()); err != nil {
+		return nil, err
+	}
 	hsmConfig := hsm.Config{Clusters: n.clusters, Network: n.clusters, Log: n.log, Metrics: n.Metrics}
 	if o.HSM != nil {
 		o.HSM(&hsmConfig)
+	}
+	xksConfig := xks.Config{
+		Hosts: hosts, Services: n.services, Sealer: sealer, Timeout: n.cfg.ExternalKeyStores.RequestTimeout,
+		RequestRate: -1, // the domain limits all key stores
+		Logger:      n.log, Metrics: n.Metrics,
+	}
+	if o.XKS != nil {
+		o.XKS(&xksConfig)
 	}
 	hsmKind, err := hsm.New(hsmConfig)
 	if err != nil {
 		return nil, err
 	}
-	xksKind, err := n.openExternal(o)
+	xksKind, err := xks.New(xksConfig)
 	if err != nil {
 		return nil, err
-	}
-	if xksKind == nil {
-		return []keystore.Kind{hsmKind}, nil
 	}
 	return []keystore.Kind{hsmKind, xksKind}, nil
 }

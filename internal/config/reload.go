@@ -3,7 +3,7 @@ package config
 import "fmt"
 
 // ReloadFile reads the configuration file again and puts in force what can change
-// while the server runs: accounts, clusters, and how proxies are reached. It
+// while the server runs: accounts, clusters and endpoint services. It
 // logs what came of it; if anything is wrong, everything stays as it is.
 func (n *Node) ReloadFile(path string) {
 	cfg, err := Load(path)
@@ -17,8 +17,8 @@ func (n *Node) ReloadFile(path string) {
 	n.log.Info("the configuration was read again", "path", path)
 }
 
-// Reload puts the accounts, HSM clusters, hosts and endpoint services of another configuration
-// in force. The rest needs a restart.
+// Reload puts the accounts, HSM clusters and endpoint services of another
+// configuration, which was checked, in force. The rest needs a restart.
 func (n *Node) Reload(cfg *Config) error {
 	directory, err := cfg.directory()
 	if err != nil {
@@ -29,10 +29,10 @@ func (n *Node) Reload(cfg *Config) error {
 	if err := p.err(); err != nil {
 		return err
 	}
-	if err := n.external.reload(cfg); err != nil {
+	if err := n.clusters.Replace(declaration); err != nil {
 		return err
 	}
-	if err := n.clusters.Replace(declaration); err != nil {
+	if err := n.services.Replace(cfg.endpointServices()); err != nil {
 		return err
 	}
 	n.identities.Replace(directory)

@@ -12,7 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
 
+	"kastellan.dev/internal/config"
 	"kastellan.dev/internal/kastellantest"
+	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/pkcs11"
 )
 
@@ -98,4 +100,28 @@ func TestACrashLeavesAConnectionToTheNextProcess(t *testing.T) {
 	}
 	s.Restart()
 	s.WaitState(aws.ToString(made.CustomKeyStoreId), types.ConnectionStateTypeConnected)
+}
+
+func TestAKeyStoreBehindAProxy(t *testing.T) {
+	t.Parallel()
+	proxy := xkstest.New(t, xkstest.Options{})
+	proxy.AddKey("key-1")
+	s := kastellantest.Start(t, kastellantest.Options{
+		External: config.ExternalKeyStores{
+			Hosts:          []config.Host{kastellantest.Host(t, proxy)},
+			RequestTimeout: 5 * time.Second, // so that a busy machine is not taken for a slow proxy
+		},
+	})
+	id := s.KeyStore(kastellantest.ProxyInput(proxy, "external"))
+	key := s.Key(&awskms.CreateKeyInput{CustomKeyStoreId: &id, Origin: types.OriginTypeExternalKeyStore, XksKeyId: aws.String("key-1")})
+	sealed, err := s.Client(kastellantest.Admin).Encrypt(t.Context(), &awskms.EncryptInput{KeyId: key.KeyId, Plaintext: []byte("hello")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Disconnect(id)
+	s.Connect(id)
+	opened, err := s.Client(kastellantest.Admin).Decrypt(t.Context(), &awskms.DecryptInput{CiphertextBlob: sealed.CiphertextBlob})
+	if err != nil || string(opened.Plaintext) != "hello" {
+		t.Fatalf("after reconnecting: %v", err)
+	}
 }

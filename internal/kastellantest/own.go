@@ -13,7 +13,7 @@ import (
 // Explain asks as Admin for what is known of a key store's connection.
 func (s *Server) Explain(id string) kmsapi.ExplainCustomKeyStoreResponse {
 	s.t.Helper()
-	accessKey, text := credentialsOf(Admin)
+	accessKey, text := Credentials(Admin)
 	client := kmsclient.New(s.Endpoint, Region, sigv4.Credentials{AccessKeyID: accessKey, Secret: secret.NewText(text)})
 	var out kmsapi.ExplainCustomKeyStoreResponse
 	in := map[string]string{"CustomKeyStoreId": id}

@@ -15,6 +15,7 @@ import (
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/config"
 	"kastellan.dev/internal/keystore/hsm"
+	"kastellan.dev/internal/keystore/xks"
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/rootkey"
 	"kastellan.dev/internal/secret"
@@ -45,6 +46,7 @@ type Options struct {
 	// They see what parts are made of; see config.Options.
 	KMS func(*kms.Config)
 	HSM func(*hsm.Config)
+	XKS func(*xks.Config)
 
 	Server func(*server.Config)
 
@@ -135,7 +137,7 @@ func accounts(users []User) []config.Account {
 			index[u.Account] = i
 			out = append(out, config.Account{ID: u.Account})
 		}
-		id, text := credentialsOf(u.Name)
+		id, text := Credentials(u.Name)
 		out[i].Users = append(out[i].Users, config.User{
 			Name:       u.Name,
 			AccessKeys: []config.AccessKey{{ID: id, Secret: secret.NewText(text)}},
@@ -157,7 +159,7 @@ func (s *Server) start() {
 	}
 	node, err := s.Config.Open(ctx, config.Options{
 		Logger: logger, Audit: s.options.Audit,
-		KMS: s.tuneKMS, HSM: s.options.HSM, Server: s.options.Server,
+		KMS: s.tuneKMS, HSM: s.options.HSM, XKS: s.options.XKS, Server: s.options.Server,
 	})
 	if err != nil {
 		cancel()
@@ -209,7 +211,7 @@ func (s *Server) Client(user string) *awskms.Client {
 
 // ClientIn is Client in another Region.
 func (s *Server) ClientIn(user, region string) *awskms.Client {
-	id, text := credentialsOf(user)
+	id, text := Credentials(user)
 	return awskms.NewFromConfig(aws.Config{
 		Region:       region,
 		BaseEndpoint: aws.String(s.Endpoint),
