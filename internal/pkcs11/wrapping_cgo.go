@@ -24,6 +24,9 @@ const (
 	wrapOAEPSHA256 = 0x12
 )
 
+// wrappedKeySize is how long AES key wrap, with padding or without, makes an AES-256 key.
+const wrappedKeySize = aesKeySize + 8
+
 // Transport keys are RSA-3072 with the exponent 65537.
 const transportBits = 3072
 
@@ -73,6 +76,9 @@ func (s *session) unwrapWith(with p11.ObjectHandle, m *message, kinds ...byte) (
 	if len(wrapped) < 2 || !slices.Contains(kinds, wrapped[0]) {
 		return message{}, errWrapping
 	}
+	if (wrapped[0] == wrapAES || wrapped[0] == wrapAESPad) && len(wrapped)-1 != wrappedKeySize {
+		return message{}, fmt.Errorf("pkcs11: the wrapped key has %d bytes, not %d", len(wrapped)-1, wrappedKeySize)
+	}
 	mech, err := wrapMechanism(wrapped[0])
 	if err != nil {
 		return message{}, err
@@ -85,10 +91,12 @@ func (s *session) unwrapWith(with p11.ObjectHandle, m *message, kinds ...byte) (
 	return s.checkUnwrapped(key)
 }
 
-// checkUnwrapped destroys a key that turned out not to be AES-256.
+// checkUnwrapped destroys a key that turned out not to be AES-256. SoftHSM2
+// does not know how long a key is that it unwrapped, and says 0; AES key wrap has
+// told the length before, and RSA-OAEP is used between members of one cluster only.
 func (s *session) checkUnwrapped(key p11.ObjectHandle) (message, error) {
 	v, err := s.values(key, p11.CKA_VALUE_LEN)
-	if err == nil && ulong(v[0]) == aesKeySize {
+	if err == nil && (ulong(v[0]) == aesKeySize || ulong(v[0]) == 0) {
 		return objects(key), nil
 	}
 	if err == nil {
