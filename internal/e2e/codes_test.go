@@ -54,8 +54,8 @@ func connectFails(t *testing.T, f failure) {
 	if mend == nil {
 		return
 	}
-	mend(t)
 	s.Disconnect(id)
+	mend(t)
 	s.Connect(id)
 }
 
@@ -112,9 +112,6 @@ func password(text string) func(*testing.T, *kastellantest.Server, *pkcs11test.F
 			t.Fatal(err)
 		}
 		id := out.CustomKeyStores[0].CustomKeyStoreId
-		if out.CustomKeyStores[0].ConnectionState == types.ConnectionStateTypeFailed {
-			s.Disconnect(*id)
-		}
 		if _, err := s.Client(admin).UpdateCustomKeyStore(t.Context(), &awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: id, KeyStorePassword: &text}); err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +143,7 @@ var hsmFailures = map[string]failure{
 	"the HSMs report a broken device": {
 		onHSMs(fault("C_OpenSession rv=0x30"), clearFaults), types.ConnectionErrorCodeTypeNetworkErrors, "CKR_DEVICE_ERROR"},
 	"the vendor's library crashes": {
-		onHSMs(fault("C_GetTokenInfo crash"), clearFaults), types.ConnectionErrorCodeTypeNetworkErrors, "process was lost"},
+		onHSMs(fault("C_Login crash"), clearFaults), types.ConnectionErrorCodeTypeNetworkErrors, "process was lost"},
 	"the user is locked": {
 		onHSMs(fault("C_Login rv=0xA4"), clearFaults), types.ConnectionErrorCodeTypeUserLockedOut, "CKR_PIN_LOCKED"},
 	"the user is logged in elsewhere": {
@@ -253,7 +250,7 @@ var xksFailures = map[string]failure{
 		types.ConnectionErrorCodeTypeXksProxyNotReachable, "refused"},
 	"all key managers are unavailable": {
 		onProxy(func(_ *testing.T, p *xkstest.Proxy) { p.Fleet(xksapi.Unavailable, xksapi.Unavailable) }, func(_ *testing.T, p *xkstest.Proxy) { p.Fleet(xksapi.Unavailable, xksapi.Active) }),
-		types.ConnectionErrorCodeTypeXksProxyNotReachable, "UNAVAILABLE"},
+		types.ConnectionErrorCodeTypeXksProxyNotReachable, "2 unavailable"},
 	"the proxy hangs": {
 		onProxy(func(_ *testing.T, p *xkstest.Proxy) { p.Fail(xkstest.Health, p.Hang()) }, heal), types.ConnectionErrorCodeTypeXksProxyTimedOut, ""},
 	"the proxy breaks the connection in mid answer": {

@@ -31,7 +31,7 @@ type scene struct {
 	public                 string                 // key store on proxy
 	hsm                    string                 // key store on used
 	clusterTwin            *kastellantest.Cluster // related to used: the same certificate
-	initialized, badConfig string                 // cluster ids
+	initialized, badConfig *kastellantest.Cluster
 }
 
 func newScene(t *testing.T) *scene {
@@ -41,13 +41,11 @@ func newScene(t *testing.T) *scene {
 		onlyOne: kastellantest.NewCluster(t, "cluster-one22222222", 1),
 		proxy:   xkstest.New(t, xkstest.Options{}), other: xkstest.New(t, xkstest.Options{Host: "other.xks.example.com"}),
 	}
-	twin := *c.used
-	twin.ID = "cluster-twin2222222"
-	c.clusterTwin = &twin
-	initialized, bad := *c.free, *c.free
-	initialized.ID, initialized.State = "cluster-init2222222", "INITIALIZED"
-	bad.ID, bad.SecurityGroupAltered = "cluster-badd2222222", true
-	c.initialized, c.badConfig = initialized.ID, bad.ID
+	c.clusterTwin = kastellantest.NewCluster(t, "cluster-twin2222222", 2)
+	c.clusterTwin.TrustAnchor, c.clusterTwin.Anchor = c.used.TrustAnchor, c.used.Anchor
+	initialized, bad := kastellantest.NewCluster(t, "cluster-init2222222", 2), kastellantest.NewCluster(t, "cluster-badd2222222", 2)
+	initialized.State, bad.SecurityGroupAltered = "INITIALIZED", true
+	c.initialized, c.badConfig = initialized, bad
 	ext := external(t, c.proxy, c.other)
 	service := throughService(t, xkstest.New(t, xkstest.Options{Host: "vpc.xks.example.com"}))
 	ext.Hosts = append(ext.Hosts, service.Hosts...)
@@ -55,7 +53,7 @@ func newScene(t *testing.T) *scene {
 	strict.Name, strict.AcceptanceRequired, strict.PrivateDNSName = serviceNamed("strict"), true, "strict.xks.example.com"
 	ext.EndpointServices = append(ext.EndpointServices, service.EndpointServices[0], strict)
 	c.Server = kastellantest.Start(t, kastellantest.Options{
-		Clusters: []*kastellantest.Cluster{c.used, c.free, c.onlyOne, c.clusterTwin, &initialized, &bad}, External: ext,
+		Clusters: []*kastellantest.Cluster{c.used, c.free, c.onlyOne, c.clusterTwin, initialized, bad}, External: ext,
 		Quotas: config.Quotas{KeyStores: 3},
 		Users:  []kastellantest.User{{Name: "stranger", Account: "999999999999"}},
 	})
@@ -75,10 +73,8 @@ func (c *scene) create(in *awskms.CreateCustomKeyStoreInput) string {
 	return *out.CustomKeyStoreId
 }
 
-func hsmInput(c *kastellantest.Cluster, id string) *awskms.CreateCustomKeyStoreInput {
-	in := c.CreateInput("new")
-	in.CloudHsmClusterId = &id
-	return in
+func hsmInput(c *kastellantest.Cluster) *awskms.CreateCustomKeyStoreInput {
+	return c.CreateInput("new")
 }
 
 func vpcInput(service, host string) *awskms.CreateCustomKeyStoreInput {
@@ -95,13 +91,16 @@ func vpcInput(service, host string) *awskms.CreateCustomKeyStoreInput {
 func TestCreateCustomKeyStoreThrowsEveryException(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
-	wrongAnchor := hsmInput(c.free, c.free.ID)
+	noCluster := hsmInput(c.free)
+	noCluster.CloudHsmClusterId = aws.String("cluster-none2222222")
+	wrongAnchor := hsmInput(c.free)
 	wrongAnchor.TrustAnchorCertificate = &c.used.Anchor
 	wrongCredential := kastellantest.ProxyInput(c.other, "new")
 	wrongCredential.XksProxyAuthenticationCredential.RawSecretAccessKey = aws.String(strings.Repeat("x", 43))
 	nowhere := kastellantest.ProxyInput(c.other, "new")
 	nowhere.XksProxyUriEndpoint = aws.String("https://nowhere.invalid")
 	sameHost := vpcInput(serviceName, c.proxy.Host)
+	sameHost.XksProxyUriPath = aws.String("/other/kms/xks/v1")
 	taken := kastellantest.ProxyInput(c.other, "public")
 	for _, tc := range []struct {
 		name string
@@ -110,12 +109,12 @@ func TestCreateCustomKeyStoreThrowsEveryException(t *testing.T) {
 		code string
 	}{
 		{"a name in use", taken, nil, "CustomKeyStoreNameInUseException"},
-		{"no such cluster", hsmInput(c.free, "cluster-none2222222"), nil, "CloudHsmClusterNotFoundException"},
-		{"a cluster that is not active", hsmInput(c.free, c.initialized), nil, "CloudHsmClusterNotActiveException"},
-		{"a cluster in use", hsmInput(c.used, c.used.ID), nil, "CloudHsmClusterInUseException"},
-		{"a cluster related to one in use", hsmInput(c.used, c.clusterTwin.ID), nil, "CloudHsmClusterInUseException"},
-		{"one HSM only", hsmInput(c.onlyOne, c.onlyOne.ID), nil, "CloudHsmClusterInvalidConfigurationException"},
-		{"an altered security group", hsmInput(c.free, c.badConfig), nil, "CloudHsmClusterInvalidConfigurationException"},
+		{"no such cluster", noCluster, nil, "CloudHsmClusterNotFoundException"},
+		{"a cluster that is not active", hsmInput(c.initialized), nil, "CloudHsmClusterNotActiveException"},
+		{"a cluster in use", hsmInput(c.used), nil, "CloudHsmClusterInUseException"},
+		{"a cluster related to one in use", hsmInput(c.clusterTwin), nil, "CloudHsmClusterInUseException"},
+		{"one HSM only", hsmInput(c.onlyOne), nil, "CloudHsmClusterInvalidConfigurationException"},
+		{"an altered security group", hsmInput(c.badConfig), nil, "CloudHsmClusterInvalidConfigurationException"},
 		{"another cluster's trust anchor", wrongAnchor, nil, "IncorrectTrustAnchorException"},
 		{"a proxy URI in use", kastellantest.ProxyInput(c.proxy, "new"), nil, "XksProxyUriInUseException"},
 		{"an endpoint in public use", sameHost, nil, "XksProxyUriEndpointInUseException"},
@@ -140,8 +139,8 @@ func TestCreateCustomKeyStoreThrowsEveryException(t *testing.T) {
 	}
 	c.Config.Quotas.KeyStores = 10
 	c.Restart()
-	again := vpcInput(serviceName, "vpc.xks.example.com")
-	again.CustomKeyStoreName, again.XksProxyUriPath = aws.String("second"), aws.String("/other/kms/xks/v1")
+	again := vpcInput(serviceName, "other.vpc.xks.example.com")
+	again.CustomKeyStoreName = aws.String("second")
 	_, err := c.Client(admin).CreateCustomKeyStore(t.Context(), again)
 	wantError(t, err, "XksProxyVpcEndpointServiceInUseException")
 }
@@ -220,7 +219,7 @@ func TestUpdateCustomKeyStoreThrowsEveryException(t *testing.T) {
 		{"a name in use", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, NewCustomKeyStoreName: aws.String("public")}, nil, "CustomKeyStoreNameInUseException"},
 		{"no such cluster", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: aws.String("cluster-none2222222")}, nil, "CloudHsmClusterNotFoundException"},
 		{"an unrelated cluster", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &c.free.ID}, nil, "CloudHsmClusterNotRelatedException"},
-		{"a cluster that is not active", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &c.initialized}, nil, "CloudHsmClusterNotActiveException"},
+		{"a cluster that is not active", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &c.initialized.ID}, nil, "CloudHsmClusterNotActiveException"},
 		{"a related cluster", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &c.clusterTwin.ID}, nil, ""},
 		{"a path that the proxy does not know", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyUriPath: aws.String("/nobody/kms/xks/v1")}, nil, "XksProxyInvalidConfigurationException"},
 		{"an endpoint that is not there", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyUriEndpoint: aws.String("https://nowhere.invalid")}, nil, "XksProxyUriUnreachableException"},
