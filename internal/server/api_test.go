@@ -270,6 +270,23 @@ func TestInternalErrorsAreLoggedWithTheRequestID(t *testing.T) {
 	}
 }
 
+// The arguments that a stack trace shows may be parts of a key.
+func TestAPanicIsLoggedWithItsPlaceAndNothingElse(t *testing.T) {
+	t.Parallel()
+	f := start(t, nil)
+	f.call("TrentService.Panic", encryptBody)
+	text := f.logs.String()
+	if !strings.Contains(text, "server_test.(*record).apis.func") || !strings.Contains(text, "server.(*exchange).work:") {
+		t.Errorf("the log does not say where:\n%s", text)
+	}
+	if strings.Contains(text, "0x") || strings.Contains(text, "goroutine") {
+		t.Errorf("the log shows arguments:\n%s", text)
+	}
+	if r := f.call("TrentService.EnableKey", encryptBody); r.StatusCode != 200 {
+		t.Errorf("afterwards: %s", r.Status)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	call := func(context.Context, identity.Caller, any) (any, error) { return nil, nil }

@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +29,7 @@ type exchange struct {
 	op      *operation      // nil if the target is unknown
 	caller  identity.Caller // its Principal is nil until the signature is verified
 	scratch *scratch
+	body    body
 }
 
 // scratch is memory that requests use one after the other.
@@ -44,11 +45,11 @@ const maxScratch = 64 << 10
 
 // release gives the memory back without what was in it: plaintext goes in and out here.
 func (b *scratch) release() {
+	clear(b.in.Bytes())
+	clear(b.out[:cap(b.out)])
 	if b.in.Cap() > maxScratch || cap(b.out) > maxScratch {
 		return
 	}
-	clear(b.in.Bytes())
-	clear(b.out[:cap(b.out)])
 	b.in.Reset()
 	scratches.Put(b)
 }
@@ -63,16 +64,33 @@ func (x *exchange) serve() {
 	x.done(codeOK, http.StatusOK)
 }
 
+// target is what names the operation: a header, or a parameter of the query
+// string, to which the official SDKs move it when they presign. Given twice, in
+// whatever places, it is nothing.
 func (x *exchange) target() string {
-	if targets := x.r.Header["X-Amz-Target"]; len(targets) == 1 {
-		return targets[0]
+	targets := x.r.Header["X-Amz-Target"]
+	if x.r.URL.RawQuery != "" {
+		query, err := url.ParseQuery(x.r.URL.RawQuery)
+		if err != nil {
+			return ""
+		}
+		targets = append(targets[:len(targets):len(targets)], query["X-Amz-Target"]...)
 	}
-	return ""
+	if len(targets) != 1 {
+		return ""
+	}
+	return targets[0]
 }
 
 // work goes through the steps that the package comment lists. The answer is in
-// the scratch.
-func (x *exchange) work() error {
+// the scratch. It outlives a panic in any of them.
+func (x *exchange) work() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			// The value may quote what was worked on, so it is not kept.
+			err = fmt.Errorf("the request panicked with a %T in %s", r, panickedIn())
+		}
+	}()
 	if err := x.read(); err != nil {
 		return err
 	}
@@ -80,7 +98,7 @@ func (x *exchange) work() error {
 	select {
 	case x.s.slots <- struct{}{}:
 	default:
-		return kmsapi.Errorf(kmsapi.Throttling, "Too many requests are being served at once. Reduce the frequency of your calls.")
+		return overloaded()
 	}
 	x.s.meters.inFlight.Inc()
 	defer func() {
@@ -108,7 +126,11 @@ func (x *exchange) read() error {
 	if x.r.ContentLength > limit {
 		return tooLarge(limit)
 	}
-	_, err := x.scratch.in.ReadFrom(http.MaxBytesReader(x.w, x.r.Body, limit))
+	x.body = body{from: http.MaxBytesReader(x.w, x.r.Body, limit), all: &x.s.held, limit: x.s.cfg.MaxBuffered}
+	_, err := x.scratch.in.ReadFrom(&x.body)
+	if errors.Is(err, errHeld) {
+		return overloaded()
+	}
 	if over := (*http.MaxBytesError)(nil); errors.As(err, &over) {
 		return tooLarge(limit)
 	}
@@ -116,6 +138,10 @@ func (x *exchange) read() error {
 		return kmsapi.Errorf(kmsapi.Serialization, "The request body could not be read to its end.").Because(err)
 	}
 	return nil
+}
+
+func overloaded() error {
+	return kmsapi.Errorf(kmsapi.Throttling, "Too many requests are being served at once. Reduce the frequency of your calls.")
 }
 
 func tooLarge(limit int64) error {
@@ -150,14 +176,8 @@ func sourceIP(r *http.Request) string {
 	return host
 }
 
-// call decodes, runs the operation, and encodes. It outlives a panic in any of them.
-func (x *exchange) call(ctx context.Context, document awsjson.Document) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			// The value may quote what the operation worked on, so it is not kept.
-			err = fmt.Errorf("%s panicked with a %T at %s", x.op.target, r, debug.Stack())
-		}
-	}()
+// call decodes, runs the operation, and encodes.
+func (x *exchange) call(ctx context.Context, document awsjson.Document) error {
 	in := x.op.New()
 	if err := document.Decode(in); err != nil {
 		return err

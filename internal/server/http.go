@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,30 +21,62 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveAPI(w, r)
 	case path == "/healthz":
 		s.serveGet(w, r, s.serveHealth)
-	case path == "/metrics":
+	case path == "/metrics" && s.maySeeMetrics(r):
 		s.serveGet(w, r, s.metrics.ServeHTTP)
 	case s.cfg.Console != nil && (path == "/console" || strings.HasPrefix(path, "/console/")):
 		s.cfg.Console.ServeHTTP(w, r)
 	default:
-		refuse(w, http.StatusNotFound)
+		refuse(w, http.StatusNotFound, "")
 	}
 }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		refuse(w, http.StatusMethodNotAllowed)
+		refuse(w, http.StatusMethodNotAllowed, "")
+		return
+	}
+	if !isJSON(r.Header["Content-Type"]) {
+		refuse(w, http.StatusNotFound, "The Content-Type of a request is application/x-amz-json-1.1.")
 		return
 	}
 	x := exchange{s: s, w: w, r: r, id: newRequestID(), began: time.Now(), scratch: scratches.Get().(*scratch)}
 	defer x.scratch.release()
+	defer x.body.release()
 	x.serve()
+}
+
+// isJSON tells whether a body may be read as AWS JSON: anything else that it
+// says it is would be another protocol's, which we would misread. To say
+// nothing is allowed.
+func isJSON(types []string) bool {
+	if len(types) == 0 {
+		return true
+	}
+	media, _, _ := strings.Cut(types[0], ";")
+	switch strings.ToLower(strings.Trim(media, " \t")) {
+	case "application/x-amz-json-1.1", "application/x-amz-json-1.0", "application/json":
+		return len(types) == 1
+	default:
+		return false
+	}
+}
+
+// maySeeMetrics is for this machine and those whom the configuration names:
+// metrics tell which key stores there are and how much they are used.
+func (s *Server) maySeeMetrics(r *http.Request) bool {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr == "@" || r.RemoteAddr == "" // a Unix socket's
+	}
+	ip := at.Addr().Unmap().WithZone("")
+	return ip.IsLoopback() || slices.ContainsFunc(s.cfg.MetricsFrom, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 func (s *Server) serveGet(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		refuse(w, http.StatusMethodNotAllowed)
+		refuse(w, http.StatusMethodNotAllowed, "")
 		return
 	}
 	serve(w, r)
@@ -61,8 +95,8 @@ func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 }
 
 // refuse answers what is not a request to an API in the form that one would expect.
-func refuse(w http.ResponseWriter, status int) {
-	write(w, newRequestID(), status, awsjson.AppendError(nil, kmsapi.Errorf(kmsapi.UnknownOperation, "")))
+func refuse(w http.ResponseWriter, status int, text string) {
+	write(w, newRequestID(), status, awsjson.AppendError(nil, kmsapi.Errorf(kmsapi.UnknownOperation, "%s", text)))
 }
 
 // newRequestID makes a random UUID.

@@ -32,6 +32,7 @@ const (
 // Without a tlsConfig it serves plain HTTP, on the loopback interface or if
 // Config.AllowPlainHTTP is set. With one, TLS below 1.2 is off whatever it says.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, tlsConfig *tls.Config) error {
+	ln = limitConnections(ln, s.cfg.MaxConnections)
 	defer ln.Close()
 	if tlsConfig == nil && !s.cfg.AllowPlainHTTP && !IsLoopback(ln.Addr()) {
 		return fmt.Errorf("server: plain HTTP on %v could be read by others", ln.Addr())

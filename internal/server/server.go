@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,13 @@ type Config struct {
 	// MaxConcurrent is how many requests are worked on at once; those beyond it
 	// get a ThrottlingException. Default 1024.
 	MaxConcurrent int
+	// MaxBuffered is how much of the bodies of all requests is held in memory at
+	// once, in bytes; the first 16 KiB of each do not count. A request that
+	// would go over it gets a ThrottlingException. Default 256 MiB.
+	MaxBuffered int64
+	// MaxConnections is how many connections Serve has open at once; more wait
+	// until one is closed. Default 10,000.
+	MaxConnections int
 	// Timeout is how long an operation may take. Default 30 s.
 	Timeout time.Duration
 	// Grace is how long running requests may take to end when Serve is told
@@ -71,6 +79,9 @@ type Config struct {
 	// Metrics is where the server's metrics are registered, and what /metrics
 	// shows. Default a registry of its own.
 	Metrics *prometheus.Registry
+	// MetricsFrom are the addresses from which /metrics may be read, beside
+	// those of this machine.
+	MetricsFrom []netip.Prefix
 	// Console answers below /console. Nil means there is none.
 	Console http.Handler
 }
@@ -80,6 +91,7 @@ type Server struct {
 	cfg        Config
 	operations map[string]*operation // by X-Amz-Target
 	slots      chan struct{}         // one for each request that is worked on
+	held       atomic.Int64          // bytes of bodies that are held; see body
 	meters     *meters
 	metrics    http.Handler
 	stopping   atomic.Bool
@@ -129,6 +141,12 @@ func (c *Config) setDefaults() {
 	}
 	if c.MaxConcurrent <= 0 {
 		c.MaxConcurrent = 1024
+	}
+	if c.MaxBuffered <= 0 {
+		c.MaxBuffered = 256 << 20
+	}
+	if c.MaxConnections <= 0 {
+		c.MaxConnections = 10_000
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = 30 * time.Second
