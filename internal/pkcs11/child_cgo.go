@@ -174,6 +174,10 @@ func (c *child) stop() {
 	if _, err := c.ask(ctx, &message{code: opClose}); err != nil && !errors.Is(err, ErrLost) {
 		c.log.Warn("The module does not close in order", "error", err)
 	}
+	select {
+	case <-c.exited:
+	case <-ctx.Done():
+	}
 	c.kill(ErrLost)
 	<-c.exited
 }

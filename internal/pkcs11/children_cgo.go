@@ -4,6 +4,7 @@ package pkcs11
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -131,8 +132,10 @@ func startChild(cfg Config, bare bool, log *slog.Logger) (*child, error) {
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
 	}
 	if err := c.start(cfg, bare); err != nil {
-		c.kill(ErrLost)
-		<-c.exited
+		if errors.Is(err, ErrTimeout) {
+			c.kill(ErrLost)
+		}
+		c.stop()
 		return nil, err
 	}
 	go c.guard(2 * s.timeout)

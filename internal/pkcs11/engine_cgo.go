@@ -24,6 +24,8 @@ type engine struct {
 	running sync.WaitGroup
 	stop    chan struct{} // ends the watchdog
 
+	orphaned atomic.Bool // nobody waits for the jobs that are queued
+
 	// onHang is called, once, when a call took longer than it may.
 	onHang func()
 	// onDeviceLoss is called when no session opens because the token is gone.
@@ -103,7 +105,7 @@ func (e *engine) run(r *runner) {
 func (e *engine) begin(r *runner, j *job) bool {
 	now := time.Now()
 	switch {
-	case !j.deadline.IsZero() && now.After(j.deadline):
+	case e.orphaned.Load(), !j.deadline.IsZero() && now.After(j.deadline):
 		j.finish(message{}, errExpired)
 		return false
 	case now.Sub(j.queued) > e.timeout:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -45,9 +46,11 @@ func WorkerMain() {
 
 // worker is the child's side of the socket.
 type worker struct {
-	writer *frameWriter
-	engine atomic.Pointer[engine]
-	bare   atomic.Pointer[module] // of a worker that serves no token
+	writer  *frameWriter
+	engine  atomic.Pointer[engine]
+	bare    atomic.Pointer[module] // of a worker that serves no token
+	closing sync.Once
+	closed  error
 }
 
 // serve reads questions until the parent closes the socket or dies. The
@@ -56,6 +59,7 @@ func (w *worker) serve(r *bufio.Reader) int {
 	for {
 		body, err := readFrame(r)
 		if err != nil {
+			w.orphaned()
 			return exitOK
 		}
 		j := &job{queued: time.Now()}
@@ -142,14 +146,25 @@ func (w *worker) initToken(m *message) (message, error) {
 	return module.initToken(m)
 }
 
-func (w *worker) close() error {
+// orphaned lets the module finish the calls that it is in, and no others: a
+// token that is left in the middle of a write may be damaged for good.
+// SoftHSM2 writes its files in place, and loses a token whose PIN was about to change.
+func (w *worker) orphaned() {
 	if e := w.engine.Load(); e != nil {
-		return e.close(closeWait)
+		e.orphaned.Store(true)
 	}
-	if m := w.bare.Load(); m != nil {
-		return m.release()
-	}
-	return nil
+	_ = w.close() // nobody is left to be told
+}
+
+func (w *worker) close() error {
+	w.closing.Do(func() {
+		if e := w.engine.Load(); e != nil {
+			w.closed = e.close(closeWait)
+		} else if m := w.bare.Load(); m != nil {
+			w.closed = m.release()
+		}
+	})
+	return w.closed
 }
 
 // exit ends the process after what was answered has reached the parent.
