@@ -17,6 +17,7 @@ package keystore
 
 import (
 	"context"
+	"errors"
 
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/secret"
@@ -129,6 +130,10 @@ type XKSConfig struct {
 	SecretAccessKey secret.Text
 }
 
+// ErrKeepPassword tells that one more password would make the ledger forget
+// the one that a member which is away still has, and so lose the member.
+var ErrKeepPassword = errors.New("a member that is away knows only an older password")
+
 // Passwords is the ledger of the kmsuser's password. Each method is durable
 // when it returns, so that a crash at any point leaves a ledger from which the
 // password that an HSM really has can be found by trying Candidates.
@@ -139,8 +144,10 @@ type Passwords interface {
 	// wrong ones lock the user on real HSMs.
 	Candidates() []secret.Text
 	// Prepare writes a fresh password ahead and returns it: 32 alphanumeric
-	// characters. If one is already written ahead, that one is returned.
-	Prepare(ctx context.Context) (secret.Text, error)
+	// characters. If one is already written ahead, that one is returned. Unless
+	// allMembers are there to be given it, it fails with ErrKeepPassword when
+	// members that are away may have too many older passwords already.
+	Prepare(ctx context.Context, allMembers bool) (secret.Text, error)
 	// Commit makes the prepared password the current one. With allMembers
 	// the older passwords are forgotten, since every member now has the new one.
 	Commit(ctx context.Context, allMembers bool) error

@@ -457,7 +457,7 @@ func TestPasswordRotationSurvivesAFailureAtEveryStep(t *testing.T) {
 			if steps == 0 {
 				return broken
 			}
-			next, err := pw.Prepare(ctx)
+			next, err := pw.Prepare(ctx, true)
 			if err != nil || steps == 1 {
 				return errors.Join(err, broken)
 			}
@@ -491,6 +491,54 @@ func TestPasswordRotationSurvivesAFailureAtEveryStep(t *testing.T) {
 	}
 	if onHSM.Equal(password) || onHSM.Len() != 32 {
 		t.Error("the password was not rotated to 32 characters")
+	}
+}
+
+func TestNoPasswordIsForgottenThatAMemberMayHave(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.createHSM("hsm", cluster)
+	kept := 0
+	connect := func(allMembers bool) {
+		w.hsm.inConnect(func(ctx context.Context, pw keystore.Passwords) error {
+			if _, err := pw.Prepare(ctx, allMembers); errors.Is(err, keystore.ErrKeepPassword) {
+				kept++
+				return nil
+			} else if err != nil {
+				return err
+			}
+			return pw.Commit(ctx, allMembers)
+		})
+		w.connected(id)
+		if err := w.disconnect(id); err != nil {
+			t.Fatal(err)
+		}
+		w.waitFor(id, kmsapi.Disconnected)
+	}
+	candidates := func() (list []secret.Text) {
+		w.hsm.inConnect(func(_ context.Context, pw keystore.Passwords) error {
+			list = pw.Candidates()
+			return errors.New("only looked")
+		})
+		if err := w.connect(id); err != nil {
+			t.Fatal(err)
+		}
+		w.waitFor(id, kmsapi.Failed)
+		if err := w.disconnect(id); err != nil {
+			t.Fatal(err)
+		}
+		w.waitFor(id, kmsapi.Disconnected)
+		return list
+	}
+	for range 5 {
+		connect(false)
+	}
+	if c := candidates(); kept != 3 || len(c) != 3 || !c[2].Equal(password) {
+		t.Errorf("after 5 connections without a member %d kept the password, and there are %d", kept, len(c))
+	}
+	connect(true)
+	if c := candidates(); kept != 3 || len(c) != 1 || c[0].Equal(password) {
+		t.Errorf("after a connection with all members %d passwords are kept", len(c))
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"kastellan.dev/internal/store"
 )
 
-// maxOlder is how many replaced passwords are kept for members that were
-// away: with the prepared and the current one they stay below the five wrong
+// maxOlder is how many replaced passwords there may be while a further one is
+// made: with the prepared and the current one they stay below the five wrong
 // attempts that lock the kmsuser.
 const maxOlder = 2
 
@@ -58,10 +58,13 @@ func (l *ledger) Candidates() []secret.Text {
 }
 
 // Prepare implements keystore.Passwords.
-func (l *ledger) Prepare(ctx context.Context) (secret.Text, error) {
+func (l *ledger) Prepare(ctx context.Context, allMembers bool) (secret.Text, error) {
 	fresh := newPassword()
 	var prepared secret.Text
 	err := l.change(ctx, func(rec *keyStoreRecord, p *passwordsRecord) (err error) {
+		if !allMembers && len(p.Older) >= maxOlder {
+			return keystore.ErrKeepPassword
+		}
 		if p.Prepared != nil {
 			prepared, err = l.s.openPassword(rec, p.Prepared)
 			return err
@@ -82,8 +85,7 @@ func (l *ledger) Commit(ctx context.Context, allMembers bool) error {
 		if p.Prepared == nil {
 			return errors.New("no password was prepared")
 		}
-		older := append([][]byte{p.Current}, p.Older...)
-		p.Current, p.Prepared, p.Older = p.Prepared, nil, older[:min(len(older), maxOlder)]
+		p.Current, p.Prepared, p.Older = p.Prepared, nil, append([][]byte{p.Current}, p.Older...)
 		if allMembers {
 			p.Older = nil
 		}

@@ -182,10 +182,14 @@ func (c *Connection) logInAll(ctx context.Context, tokens []pkcs11.Token, trace 
 
 // rotate gives the kmsuser a password that only this server knows. Before it
 // changes anything the new password is on record, and before it forgets the
-// old one every member has the new one.
+// old one every member has the new one. While a member is away for long it changes nothing.
 func (c *Connection) rotate(ctx context.Context, logins []*login, trace *keystore.Trace) ([]*login, error) {
 	end := trace.Step("prepare password", "")
-	fresh, err := c.pw.Prepare(ctx)
+	fresh, err := c.pw.Prepare(ctx, len(logins) == len(c.members))
+	if errors.Is(err, keystore.ErrKeepPassword) {
+		end("kept: "+err.Error(), nil)
+		return logins, nil
+	}
 	end("", err)
 	if err != nil {
 		return nil, fail(kmsapi.InternalError, fmt.Errorf("preparing a password: %w", err))

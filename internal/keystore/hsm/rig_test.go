@@ -341,8 +341,7 @@ func on(err error, calls ...string) func(string) error {
 // always fails every call with err.
 func always(err error) func(string) error { return func(string) error { return err } }
 
-// ledger is the ledger of passwords, in memory, as the domain keeps it: two
-// older passwords at most. A step fails as fault says, before or after its effect.
+// ledger is the ledger of passwords, in memory, as the domain keeps it. A step fails as fault says, before or after its effect.
 type ledger struct {
 	mu       sync.Mutex
 	prepared *secret.Text
@@ -371,9 +370,12 @@ func (l *ledger) check(step string) error {
 	return l.fault(step)
 }
 
-func (l *ledger) Prepare(context.Context) (secret.Text, error) {
+func (l *ledger) Prepare(_ context.Context, allMembers bool) (secret.Text, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !allMembers && len(l.older) >= 2 {
+		return secret.Text{}, keystore.ErrKeepPassword
+	}
 	if err := l.check("Prepare"); err != nil {
 		return secret.Text{}, err
 	}
@@ -391,8 +393,7 @@ func (l *ledger) Commit(_ context.Context, allMembers bool) error {
 	if err := l.check("Commit"); err != nil {
 		return err
 	}
-	older := append([]secret.Text{l.current}, l.older...)
-	l.current, l.prepared, l.older = *l.prepared, nil, older[:min(2, len(older))]
+	l.current, l.prepared, l.older = *l.prepared, nil, append([]secret.Text{l.current}, l.older...)
 	if allMembers {
 		l.older = nil
 	}
