@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -413,6 +414,33 @@ func TestUnusualHeadersMayBeSigned(t *testing.T) {
 	r.Header.Set(long, "a b")
 	_, err := kmsVerifier().Verify(t.Context(), r, kmsBody)
 	wantError(t, err, kmsapi.InvalidSignature, mismatch)
+}
+
+// crowded has as many headers as a server lets through, all of them signed but those named.
+func crowded(unsigned ...string) *http.Request {
+	r := httptest.NewRequest("POST", "https://kms.example.test/", nil)
+	for i := range 2000 {
+		r.Header.Set(fmt.Sprintf("X-Amz-%04d", i), "")
+	}
+	sigv4.Sign(r, kmsBody, longTerm(), "kms", region, signedAt)
+	for _, name := range unsigned {
+		r.Header[name] = []string{""}
+	}
+	return r
+}
+
+func TestOneUnsignedHeaderAmongManyIsFound(t *testing.T) {
+	t.Parallel()
+	if _, err := kmsVerifier().Verify(t.Context(), crowded(), kmsBody); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"X-Amz-A", "x-amz-a", "X-AMZ-A"} {
+		_, err := kmsVerifier().Verify(t.Context(), crowded(name), kmsBody)
+		wantError(t, err, kmsapi.InvalidSignature, "'X-Amz-A' must be a 'SignedHeader' in the AWS Authorization.")
+	}
+	// In another form a name is not the one that is signed.
+	_, err := kmsVerifier().Verify(t.Context(), crowded("x-amz-0007"), kmsBody)
+	wantError(t, err, kmsapi.InvalidSignature, "'X-Amz-0007' must be a 'SignedHeader' in the AWS Authorization.")
 }
 
 // A server keeps the length of a body in a field when it did not come as a header.
