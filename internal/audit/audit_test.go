@@ -108,6 +108,71 @@ func TestARecordThatCannotBeWrittenIsAnError(t *testing.T) {
 	}
 }
 
+// smallDisk has room for some bytes, until it is given more.
+type smallDisk struct {
+	bytes.Buffer
+	room int
+}
+
+func (d *smallDisk) Write(p []byte) (int, error) {
+	n, _ := d.Buffer.Write(p[:min(len(p), d.room)])
+	d.room -= n
+	if n < len(p) {
+		return n, errors.New("no space left on device")
+	}
+	return n, nil
+}
+
+func TestARecordAfterOneThatWasCutStandsOnALineOfItsOwn(t *testing.T) {
+	t.Parallel()
+	d := &smallDisk{room: 20}
+	f := audit.NewFile(d)
+	for attempt, room := range []int{20, 0, 1, 1 << 20} { // the third is for the end of the line only
+		d.room = room
+		if err := f.Write(t.Context(), &audit.Record{EventName: "Encrypt"}); (err == nil) != (room > 1000) {
+			t.Errorf("attempt %d: %v", attempt, err)
+		}
+	}
+	wantSecondLine(t, d.Bytes())
+}
+
+func TestAFileThatACrashHasCutGoesOnWithANewLine(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	if err := os.WriteFile(path, []byte(`{"eventVersion":"1.1`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second finds nothing to mend
+		f, err := audit.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Write(t.Context(), &audit.Record{EventName: "Encrypt"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(text, []byte("\n")); n != 3 {
+		t.Errorf("%d lines:\n%s", n, text)
+	}
+	wantSecondLine(t, text)
+}
+
+func wantSecondLine(t *testing.T, text []byte) {
+	t.Helper()
+	var got audit.Record
+	lines := bytes.Split(text, []byte("\n"))
+	if err := json.Unmarshal(lines[1], &got); err != nil || got.EventName != "Encrypt" {
+		t.Errorf("the second line is no record (%v):\n%s", err, text)
+	}
+}
+
 func TestARecordIsEncodedAsEncodingJSONWould(t *testing.T) {
 	t.Parallel()
 	for name, r := range map[string]*audit.Record{

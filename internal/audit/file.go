@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,7 @@ type File struct {
 	pending *batch // gathers records
 	spare   []byte // the memory of a batch that was written
 	writing bool
+	torn    bool // the last line in the file has no end
 }
 
 // batch is what one write takes to the file.
@@ -34,7 +36,28 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
-	return &File{out: f, own: f, pending: newBatch()}, nil
+	torn, err := endsInside(path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the audit log: %w", err), f.Close())
+	}
+	return &File{out: f, own: f, pending: newBatch(), torn: torn}, nil
+}
+
+// endsInside tells whether the file ends in the middle of a line, as a crash may
+// leave it. What is not a regular file has no end.
+func endsInside(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var last [1]byte
+	_, err = f.ReadAt(last[:], info.Size()-1)
+	return last[0] != '\n', err
 }
 
 // NewFile writes to out, which it does not close.
@@ -70,15 +93,30 @@ func (f *File) flush() {
 		f.pending = newBatch()
 		f.pending.lines, f.spare = f.spare[:0], nil
 		f.mu.Unlock()
-		if _, err := f.out.Write(b.lines); err != nil {
-			b.err = fmt.Errorf("writing the audit log: %w", err)
-		}
+		b.err = f.write(b.lines)
 		close(b.done)
 		f.mu.Lock()
 		if cap(b.lines) <= maxSpare {
 			f.spare = b.lines
 		}
 	}
+}
+
+// write ends a line first that a failed write has begun, as on a full disk:
+// otherwise the next record would be lost in it.
+func (f *File) write(lines []byte) error {
+	if f.torn {
+		if _, err := f.out.Write([]byte{'\n'}); err != nil {
+			return fmt.Errorf("writing the audit log: %w", err)
+		}
+		f.torn = false
+	}
+	n, err := f.out.Write(lines)
+	if err != nil {
+		f.torn = n > 0 && lines[n-1] != '\n'
+		return fmt.Errorf("writing the audit log: %w", err)
+	}
+	return nil
 }
 
 // Close closes the file; records that are being written still reach it.
