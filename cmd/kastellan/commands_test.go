@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -54,5 +55,27 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
 		text := os.Expand(ts.ReadFile(name), ts.Getenv)
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
+	}
+}
+
+// paste does what the lines "export NAME=VALUE…" of a program's output say: paste FILE.
+func paste(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: paste FILE")
+	}
+	pasted := false
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		variables, ok := strings.CutPrefix(strings.TrimSpace(line), "export ")
+		if !ok {
+			continue
+		}
+		for _, variable := range strings.Fields(variables) {
+			name, value, _ := strings.Cut(variable, "=")
+			ts.Setenv(name, value)
+			pasted = true
+		}
+	}
+	if !pasted {
+		ts.Fatalf("%s exports nothing", args[0])
 	}
 }

@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 			return false, os.ErrInvalid
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"await": await, "freeport": freePort, "expand": expand,
+			"await": await, "freeport": freePort, "expand": expand, "paste": paste,
 		},
 	})
 }

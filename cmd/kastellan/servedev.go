@@ -37,7 +37,8 @@ func introduce(w io.Writer, s *devmode.Server) error {
 	}
 	b.WriteByte('\n')
 	fmt.Fprintf(&b, "paste this into another shell:\n\n")
-	fmt.Fprintf(&b, "  export AWS_ENDPOINT_URL=%s AWS_REGION=%s\n", s.Endpoint, s.Region)
+	// The AWS CLI reads AWS_REGION since version 2, and AWS_DEFAULT_REGION before.
+	fmt.Fprintf(&b, "  export AWS_ENDPOINT_URL=%s AWS_REGION=%s AWS_DEFAULT_REGION=%s\n", s.Endpoint, s.Region, s.Region)
 	fmt.Fprintf(&b, "  export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s\n\n", devmode.AccessKeyID, devmode.SecretAccessKey)
 	alias := s.Keys[0].Alias
 	for _, k := range s.Keys {
@@ -45,8 +46,10 @@ func introduce(w io.Writer, s *devmode.Server) error {
 			alias = k.Alias
 		}
 	}
-	fmt.Fprintf(&b, "  aws kms encrypt --key-id %s --plaintext \"$(printf hello | base64)\" --query CiphertextBlob --output text > sealed\n", alias)
-	fmt.Fprintf(&b, "  aws kms decrypt --ciphertext-blob \"$(cat sealed)\" --query Plaintext --output text | base64 -d\n\n")
+	// Files, since the versions of the AWS CLI differ in how they read binary arguments.
+	fmt.Fprintf(&b, "  echo hello > plain\n")
+	fmt.Fprintf(&b, "  aws kms encrypt --key-id %s --plaintext fileb://plain --query CiphertextBlob --output text | base64 -d > sealed\n", alias)
+	fmt.Fprintf(&b, "  aws kms decrypt --ciphertext-blob fileb://sealed --query Plaintext --output text | base64 -d\n\n")
 	if s.Ephemeral {
 		fmt.Fprintf(&b, "everything is gone when this ends; --data DIR keeps it. Ctrl-C ends it\n")
 	} else {
