@@ -176,8 +176,7 @@ func (n *Node) openKinds(sealer rootkey.Sealer, o Options) ([]keystore.Kind, err
 	}
 	xksConfig := xks.Config{
 		Hosts: hosts, Services: n.services, Sealer: sealer, Timeout: n.cfg.ExternalKeyStores.RequestTimeout,
-		RequestRate: -1, // the domain limits all key stores
-		Logger:      n.log, Metrics: n.Metrics,
+		Logger: n.log, Metrics: n.Metrics,
 	}
 	if o.XKS != nil {
 		o.XKS(&xksConfig)

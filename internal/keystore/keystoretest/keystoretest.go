@@ -29,8 +29,8 @@ type Options struct {
 	// would have it; nil leaves that test out.
 	Restart func(t *testing.T, s keystore.Store) keystore.Store
 
-	// DecryptFailure is the code of every failed Decrypt; InvalidCiphertextException if empty.
-	DecryptFailure kmsapi.Code
+	// DecryptFailures are the codes that a failed Decrypt may have; InvalidCiphertextException if empty.
+	DecryptFailures []kmsapi.Code
 
 	// Destroys says that after DeleteKey the store has the material no more, so
 	// that the key cannot be used even by who kept its Data.
@@ -42,8 +42,8 @@ type Options struct {
 
 // Run runs the suite. Its parts run in parallel on one store.
 func Run(t *testing.T, o Options) {
-	if o.DecryptFailure == "" {
-		o.DecryptFailure = kmsapi.InvalidCiphertext
+	if o.DecryptFailures == nil {
+		o.DecryptFailures = []kmsapi.Code{kmsapi.InvalidCiphertext}
 	}
 	if o.MaxPlaintext == 0 {
 		o.MaxPlaintext = 4096

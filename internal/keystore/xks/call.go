@@ -84,6 +84,11 @@ func (l *link) exchange(ctx context.Context, r request, body []byte, w *watch) e
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := readAll(resp)
+	if err == nil {
+		// Giving up tells the other side, which may end a half answer as if it
+		// were whole before the connection is closed here.
+		err = ctx.Err()
+	}
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/rootkey"
@@ -26,7 +24,6 @@ type connection struct {
 	metrics *metrics
 	now     func() time.Time
 
-	limit  *rate.Limiter // nil: none
 	slots  chan struct{} // holds an element for each call under way
 	closed atomic.Bool
 	inner  innerKeys
@@ -48,14 +45,12 @@ func newConnection(k *Kind, l *link) *connection {
 		link: l, sealer: k.cfg.Sealer, log: k.log.With("keyStore", l.storeID), metrics: k.metrics, now: k.cfg.Now,
 		slots: make(chan struct{}, k.cfg.MaxInFlight), interval: k.cfg.HealthInterval,
 	}
-	if r := k.cfg.RequestRate; r > 0 {
-		c.limit = rate.NewLimiter(rate.Limit(r), max(1, int(r)))
-	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
 }
 
-// enter admits a call, which ends with leave.
+// enter admits a call, which ends with leave. How many requests a store gets in
+// a second is the domain's to limit; here it is how many are under way.
 func (c *connection) enter(ctx context.Context, operation string, closed kmsapi.Code) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("asking the external key store proxy: %w", err)
@@ -76,18 +71,6 @@ func (c *connection) enter(ctx context.Context, operation string, closed kmsapi.
 }
 
 func (c *connection) leave() { <-c.slots }
-
-// enterCryptography is enter for requests that count against the store's rate.
-func (c *connection) enterCryptography(ctx context.Context, operation string) error {
-	if err := c.enter(ctx, operation, kmsapi.KMSInvalidState); err != nil {
-		return err
-	}
-	if c.limit != nil && !c.limit.AllowN(c.now(), 1) {
-		c.leave()
-		return c.throttle(operation)
-	}
-	return nil
-}
 
 func (c *connection) throttle(operation string) error {
 	c.metrics.throttled(c.link.storeID, operation)
@@ -134,7 +117,7 @@ func (c *connection) Encrypt(ctx context.Context, call keystore.Call, key keysto
 	if len(plaintext) > maxPlaintext || len(aad) > xksapi.MaxAAD {
 		return nil, fmt.Errorf("a plaintext of %d bytes with %d bytes of authenticated data is too long for an external key store", len(plaintext), len(aad))
 	}
-	if err := c.enterCryptography(ctx, call.Operation); err != nil {
+	if err := c.enter(ctx, call.Operation, kmsapi.KMSInvalidState); err != nil {
 		return nil, err
 	}
 	defer c.leave()
@@ -172,7 +155,7 @@ func (c *connection) Decrypt(ctx context.Context, call keystore.Call, key keysto
 	if len(aad) > xksapi.MaxAAD {
 		return nil, fmt.Errorf("%d bytes of authenticated data are too long for an external key store", len(aad))
 	}
-	if err := c.enterCryptography(ctx, call.Operation); err != nil {
+	if err := c.enter(ctx, call.Operation, kmsapi.KMSInvalidState); err != nil {
 		return nil, err
 	}
 	defer c.leave()

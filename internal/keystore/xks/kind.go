@@ -25,7 +25,6 @@ type Config struct {
 	Services endpointservice.Directory // nil: there are no endpoint services
 	Sealer   rootkey.Sealer            // seals inner keys
 
-	RequestRate    float64       // cryptographic requests per second and store; 0 is 1,800, negative is no limit
 	MaxInFlight    int           // calls under way per store; 0 is 500
 	Timeout        time.Duration // of one call to a proxy; 0 is 250 ms
 	HealthInterval time.Duration // between two polls of a connected store, give or take a fifth; 0 is 1 minute
@@ -65,9 +64,6 @@ var _ keystore.Kind = (*Kind)(nil)
 func New(cfg Config) (*Kind, error) {
 	if cfg.Sealer == nil {
 		return nil, errors.New("external key stores: there is nothing to seal inner keys with")
-	}
-	if cfg.RequestRate == 0 {
-		cfg.RequestRate = 1800
 	}
 	if cfg.MaxInFlight <= 0 {
 		cfg.MaxInFlight = 500
