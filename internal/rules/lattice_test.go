@@ -51,44 +51,83 @@ func levels() map[string]int {
 
 func TestImportsGoOneWay(t *testing.T) {
 	t.Parallel()
+	report(t, wrongWay(list(t)))
+	planted := []pkg{
+		{ImportPath: module + "internal/secret", Imports: []string{"fmt"}},
+		{ImportPath: module + "internal/kms", Imports: []string{module + "internal/keystore", "github.com/x/kms"}},
+		{ImportPath: module + "internal/keystoretest", Imports: []string{module + "internal/server"}},
+	}
+	mustFind(t, planted, wrongWay)
+	mustFind(t, append(planted, pkg{ImportPath: module + "internal/kmsapi", Imports: []string{module + "internal/kms"}}), wrongWay, "kmsapi imports kms")
+	mustFind(t, append(planted, pkg{ImportPath: module + "internal/xksapi", Imports: []string{module + "internal/kmsapi"}}), wrongWay, "xksapi imports kmsapi")
+	mustFind(t, append(planted, pkg{ImportPath: module + "internal/kms", Imports: []string{module + "internal/new"}}), wrongWay, "kms imports new")
+	mustFind(t, append(planted, pkg{ImportPath: module + "internal/util"}), wrongWay, "util has no place")
+}
+
+func wrongWay(packages []pkg) (broken []string) {
 	level := levels()
-	for _, p := range list(t) {
+	for _, p := range packages {
 		if isTestPackage(p.name()) {
 			continue
 		}
 		mine, known := level[p.name()]
 		if !known {
-			t.Errorf("%s has no place in the lattice: give it one", p.name())
+			broken = append(broken, p.name()+" has no place in the lattice: give it one")
 			continue
 		}
 		for _, imported := range ours(p.Imports) {
 			if theirs, known := level[imported]; !known || theirs >= mine {
-				t.Errorf("%s imports %s, which is not below it in the lattice", p.name(), imported)
+				broken = append(broken, p.name()+" imports "+imported+", which is not below it in the lattice")
 			}
 		}
 	}
+	return broken
 }
 
 func TestForbiddenImportsAreAbsent(t *testing.T) {
 	t.Parallel()
-	for _, p := range list(t) {
+	report(t, forbiddenImports(list(t)))
+	for _, rule := range forbidden {
+		importer := strings.Replace(rule.importer, "*", "audit", 1)
+		bad := pkg{ImportPath: module + "internal/" + importer, Imports: []string{"fmt", rule.importing + "x"}}
+		mustFind(t, []pkg{bad}, forbiddenImports, importer+" imports "+rule.importing)
+		for _, allowed := range rule.except {
+			mustFind(t, []pkg{{ImportPath: module + "internal/" + allowed, Imports: bad.Imports}}, forbiddenImports)
+		}
+	}
+}
+
+func forbiddenImports(packages []pkg) (broken []string) {
+	for _, p := range packages {
 		for _, rule := range forbidden {
 			if rule.importer != "*" && rule.importer != p.name() || slices.Contains(rule.except, p.name()) || isTestPackage(p.name()) {
 				continue
 			}
 			for _, imported := range p.Imports {
 				if strings.HasPrefix(imported, rule.importing) {
-					t.Errorf("%s imports %s: %s", p.name(), imported, rule.reason)
+					broken = append(broken, p.name()+" imports "+imported+": "+rule.reason)
 				}
 			}
 		}
 	}
+	return broken
 }
 
 func TestTheProgramHoldsNoTestCode(t *testing.T) {
 	t.Parallel()
+	report(t, testCode(list(t)))
+	program := pkg{ImportPath: module + "cmd/kastellan", Deps: []string{"fmt", module + "internal/kms"}}
+	mustFind(t, []pkg{program}, testCode)
+	mustFind(t, nil, testCode, "there is no cmd/kastellan")
+	for _, dep := range []string{"testing", "github.com/aws/aws-sdk-go-v2", "github.com/google/go-cmp/cmp", module + "internal/kastellantest"} {
+		program.Deps = []string{dep}
+		mustFind(t, []pkg{program}, testCode, "depends on "+dep)
+	}
+}
+
+func testCode(packages []pkg) (broken []string) {
 	found := false
-	for _, p := range list(t) {
+	for _, p := range packages {
 		if p.name() != "cmd/kastellan" {
 			continue
 		}
@@ -98,11 +137,32 @@ func TestTheProgramHoldsNoTestCode(t *testing.T) {
 			case dep == "testing", strings.HasPrefix(dep, "github.com/aws/"), strings.HasPrefix(dep, "github.com/rogpeppe/"),
 				strings.HasPrefix(dep, "github.com/google/go-cmp"), strings.HasPrefix(dep, "pgregory.net/"),
 				strings.HasPrefix(dep, module) && isTestPackage(short(dep)):
-				t.Errorf("the program depends on %s", dep)
+				broken = append(broken, "the program depends on "+dep)
 			}
 		}
 	}
 	if !found {
-		t.Error("there is no cmd/kastellan to look at")
+		broken = append(broken, "there is no cmd/kastellan to look at")
+	}
+	return broken
+}
+
+func report(t *testing.T, broken []string) {
+	t.Helper()
+	for _, text := range broken {
+		t.Error(text)
+	}
+}
+
+// mustFind plants packages: each text of want must be in one finding, and there are no others.
+func mustFind(t *testing.T, packages []pkg, find func([]pkg) []string, want ...string) {
+	t.Helper()
+	found := find(packages)
+	ok := len(found) == len(want)
+	for i := 0; ok && i < len(want); i++ {
+		ok = strings.Contains(found[i], want[i])
+	}
+	if !ok {
+		t.Errorf("found %q, want %q", found, want)
 	}
 }
