@@ -90,6 +90,18 @@ var rules = []rule{
 		},
 	},
 	{
+		name: "fuzz targets have something to begin with", applies: (*file).isTest, broken: unseeded,
+		bad: []planted{
+			{"a_test.go", "package a\nfunc FuzzA(f *testing.F) { f.Fuzz(func(t *testing.T, b []byte) {}) }"},
+			{"a_test.go", "package a\nfunc FuzzA(f *testing.F) { x.Add(1); f.Fuzz(func(t *testing.T, b []byte) { f.Add(b) }) }"},
+		},
+		good: []planted{
+			{"a_test.go", "package a\nfunc FuzzA(f *testing.F) { f.Add([]byte(nil)); f.Fuzz(func(t *testing.T, b []byte) {}) }"},
+			{"a_test.go", "package a\nfunc FuzzA(g *testing.F) { for range 3 { g.Add([]byte(nil)) }; g.Fuzz(nil) }"},
+			{"a_test.go", "package a\nfunc FuzzA(f *testing.F) { seed(f); f.Fuzz(nil) }\nfunc Fuzzy() {}"},
+		},
+	},
+	{
 		name: "the tree names no registry", applies: everyFile, broken: registries,
 		bad: []planted{
 			{"Dockerfile", "ENV GOPROXY=https://gopro" + "xy.example"}, {"a.md", "see https://proxy.golang." + "org/x"}, {"a.sh", "curl registry." + "npmjs.org"},

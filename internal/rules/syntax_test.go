@@ -76,3 +76,36 @@ func receiver(t ast.Expr) string {
 		return ""
 	}
 }
+
+// unseeded finds fuzz targets that neither add a seed nor give their *testing.F
+// to somebody who may.
+func unseeded(f *file) (broken []string) {
+	for _, d := range f.syntax.Decls {
+		target, ok := d.(*ast.FuncDecl)
+		if !ok || !strings.HasPrefix(target.Name.Name, "Fuzz") || target.Recv != nil || len(target.Type.Params.List) != 1 {
+			continue
+		}
+		seeded, name := false, target.Type.Params.List[0].Names[0].Name
+		ast.Inspect(target.Body, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			if s, ok := call.Fun.(*ast.SelectorExpr); ok {
+				if isSelector(s, name, "Fuzz") {
+					return false // what is in there is no seed
+				}
+				seeded = seeded || isSelector(s, name, "Add")
+			}
+			for _, arg := range call.Args {
+				given, ok := arg.(*ast.Ident)
+				seeded = seeded || ok && given.Name == name
+			}
+			return true
+		})
+		if !seeded {
+			broken = append(broken, fmt.Sprintf("%d: %s", f.line(target.Pos()), target.Name.Name))
+		}
+	}
+	return broken
+}

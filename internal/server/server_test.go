@@ -182,8 +182,7 @@ func (f *fixture) request(target, body string) *http.Request {
 }
 
 func sign(r *http.Request, body, service string) *http.Request {
-	s := sigv4.Signer{Credentials: sigv4.Credentials{AccessKeyID: accessKey, Secret: secretKey}, Service: service, Region: region}
-	s.Sign(r, []byte(body), time.Now())
+	sigv4.Sign(r, []byte(body), sigv4.Credentials{AccessKeyID: accessKey, Secret: secretKey}, service, region, time.Now())
 	return r
 }
 
