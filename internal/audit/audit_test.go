@@ -108,6 +108,31 @@ func TestARecordThatCannotBeWrittenIsAnError(t *testing.T) {
 	}
 }
 
+func TestTextsOfCallersAreCut(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1023) + "é and more"
+	whole := strings.Repeat("y", 1024)
+	var out bytes.Buffer
+	err := audit.NewFile(&out).Write(t.Context(), &audit.Record{UserAgent: long, ErrorMessage: strings.Repeat("\x80", 5000),
+		TLSDetails: &audit.TLSDetails{ClientProvidedHostHeader: whole}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got audit.Record
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := long[:1023]; got.UserAgent != want {
+		t.Errorf("of the user agent %d bytes are written, want %d", len(got.UserAgent), len(want))
+	}
+	if got.TLSDetails.ClientProvidedHostHeader != whole {
+		t.Errorf("a text of 1,024 bytes is cut to %d", len(got.TLSDetails.ClientProvidedHostHeader))
+	}
+	if len(got.ErrorMessage) > 1024*len("\ufffd") {
+		t.Errorf("of a message that is no text %d bytes are written", len(got.ErrorMessage))
+	}
+}
+
 // smallDisk has room for some bytes, until it is given more.
 type smallDisk struct {
 	bytes.Buffer

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"time"
+	"unicode/utf8"
 )
 
 // appendRecord appends the record as one line of JSON. The record of an
@@ -18,9 +19,9 @@ func appendRecord(dst []byte, r *Record) []byte {
 	o.text("eventName", r.EventName)
 	o.text("awsRegion", r.AWSRegion)
 	o.text("sourceIPAddress", r.SourceIPAddress)
-	o.text("userAgent", r.UserAgent)
+	o.text("userAgent", cut(r.UserAgent))
 	o.present("errorCode", r.ErrorCode)
-	o.present("errorMessage", r.ErrorMessage)
+	o.present("errorMessage", cut(r.ErrorMessage))
 	o.raw("requestParameters", r.RequestParameters)
 	o.raw("responseElements", r.ResponseElements)
 	if len(r.AdditionalEventData) > 0 {
@@ -40,10 +41,25 @@ func appendRecord(dst []byte, r *Record) []byte {
 		inner := object{dst: append(o.dst, '{')}
 		inner.text("tlsVersion", t.TLSVersion)
 		inner.text("cipherSuite", t.CipherSuite)
-		inner.text("clientProvidedHostHeader", t.ClientProvidedHostHeader)
+		inner.text("clientProvidedHostHeader", cut(t.ClientProvidedHostHeader))
 		o.dst = append(inner.dst, '}')
 	}
 	return append(o.dst, '}', '\n')
+}
+
+// maxText is how much CloudTrail keeps of texts that callers choose, in bytes.
+const maxText = 1024
+
+// cut leaves at most maxText bytes of s, and no part of a character.
+func cut(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	n := maxText
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // object appends the members of a JSON object.

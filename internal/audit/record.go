@@ -20,7 +20,9 @@ const (
 	ServiceEvent = "AwsServiceEvent" // the service acted by itself
 )
 
-// Record is one event. Members are named as in CloudTrail.
+// Record is one event. Members are named as in CloudTrail. Of the texts that a
+// caller can make as long as a header may be, UserAgent, ErrorMessage and
+// ClientProvidedHostHeader, the first 1,024 bytes are written.
 type Record struct {
 	EventVersion        string            `json:"eventVersion"`
 	UserIdentity        UserIdentity      `json:"userIdentity"`
