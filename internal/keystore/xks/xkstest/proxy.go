@@ -129,7 +129,7 @@ func (p *Proxy) ListenAt(address string) string {
 	}
 	address = l.Addr().String()
 	srv := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, address) }), TLSConfig: p.tls,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, address) }), TLSConfig: p.tls.Clone(),
 		ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 10 * time.Second,
 	}
 	p.mu.Lock()
