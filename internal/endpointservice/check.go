@@ -71,7 +71,7 @@ func Check(s Service, need Requirements) []Violation {
 	want(len(s.Zones()) >= 2, TwoZones, listed(s.Zones()))
 	want(s.Owner == owner, OwnerMatches, s.Owner)
 	want(!s.AcceptanceRequired, NoAcceptance, "acceptance required")
-	want(s.isIPv4(), IPv4, s.IPAddressType+" "+listed(s.addresses()))
+	want(s.isIPv4(), IPv4, strings.TrimSpace(s.IPAddressType+" "+listed(s.addresses())))
 	if s.PrivateDNSName == "" {
 		want(false, HasPrivateDNS, "none")
 		return broken
