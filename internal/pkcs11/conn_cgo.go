@@ -50,7 +50,7 @@ func (c *conn) ask(ctx context.Context, question *message) (message, error) {
 		return message{}, waitError(err)
 	}
 	a := askedPool.Get().(*asked)
-	id, err := c.register(a)
+	id, err := c.register(a, question.code)
 	if err != nil {
 		askedPool.Put(a)
 		return message{}, err
@@ -82,13 +82,19 @@ func patienceOf(ctx context.Context) (uint64, error) {
 	return uint64(max(1, time.Until(deadline).Milliseconds())), nil
 }
 
-func (c *conn) register(a *asked) (id uint32, err error) {
+// register notes a question. Those that no session of the pool is for are as
+// many again: logging in and closing must work while everybody encrypts.
+func (c *conn) register(a *asked, ask code) (id uint32, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.failure != nil {
 		return 0, c.failure
 	}
-	if len(c.asked) >= c.limit {
+	limit := c.limit
+	if op := operations[ask]; op.control || op.run == nil {
+		limit *= 2
+	}
+	if len(c.asked) >= limit {
 		return 0, ErrBusy
 	}
 	if len(c.asked) == 0 {

@@ -9,5 +9,6 @@ import (
 
 func TestMain(m *testing.M) {
 	pkcs11.WorkerMain()
+	actAsParent()
 	os.Exit(m.Run())
 }

@@ -154,7 +154,7 @@ func (c *Connection) lookAfter(ctx context.Context, l *login) {
 func (c *Connection) check(ctx context.Context, l *login) error {
 	ctx, cancel := context.WithTimeout(ctx, c.kind.cfg.Step)
 	defer cancel()
-	if _, err := l.token.Info(ctx); err != nil {
+	if _, err := l.token.Info(ctx); err != nil && !isBusy(err) {
 		return fmt.Errorf("looking after the HSM: %w", err)
 	}
 	if err := l.confirm(ctx); err != nil && !isBusy(err) {
