@@ -199,6 +199,29 @@ func TestSilentTargetLosesItsConnections(t *testing.T) {
 	}
 }
 
+// Who connected only then has not waited long enough to tell.
+func TestSilenceBeforeAConnectionIsNotItsOwn(t *testing.T) {
+	t.Parallel()
+	a := listen(t, "", "127.0.0.1:0") // says nothing
+	e := open(t, a)
+	old, err := e.DialContext(t.Context(), "tcp", "xks.example.com:443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	since := time.Now()
+	young, err := e.DialContext(t.Context(), "tcp", "xks.example.com:443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Silent(a.Addr().String(), since)
+	if _, err := old.Write([]byte("x")); err == nil {
+		t.Error("the connection that was silent all the time is open")
+	}
+	if _, err := young.Write([]byte("x")); err != nil {
+		t.Errorf("the connection made since: %v", err)
+	}
+}
+
 // A target that answers others is merely slow to one.
 func TestSlowTargetKeepsItsConnections(t *testing.T) {
 	t.Parallel()

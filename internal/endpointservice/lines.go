@@ -20,8 +20,9 @@ type Lines struct {
 // line is a connection that notes when it hears something.
 type line struct {
 	net.Conn
-	set   *Lines
-	heard *atomic.Int64
+	set    *Lines
+	heard  *atomic.Int64
+	opened time.Time
 }
 
 // Add takes a connection into the set and gives the one to use in its place.
@@ -42,13 +43,14 @@ func (l *Lines) Add(conn net.Conn) (net.Conn, error) {
 		heard = new(atomic.Int64)
 		l.heard[remote] = heard
 	}
-	ln := &line{Conn: conn, set: l, heard: heard}
+	ln := &line{Conn: conn, set: l, heard: heard, opened: time.Now()}
 	l.open[ln] = struct{}{}
 	return ln, nil
 }
 
-// DropSilent closes all connections to a remote address if nothing was heard
-// from it since then, and tells whether that is so.
+// DropSilent closes the connections to a remote address that were open then
+// if nothing was heard from it since, and tells whether that is so. Later ones are left
+// to who opened them: they have not waited as long for an answer.
 func (l *Lines) DropSilent(remote string, since time.Time) bool {
 	l.mu.Lock()
 	heard := l.heard[remote]
@@ -58,7 +60,7 @@ func (l *Lines) DropSilent(remote string, since time.Time) bool {
 	}
 	var silent []*line
 	for ln := range l.open {
-		if ln.RemoteAddr().String() == remote {
+		if ln.opened.Before(since) && ln.RemoteAddr().String() == remote {
 			silent = append(silent, ln)
 		}
 	}

@@ -1,6 +1,9 @@
 package xks
 
 import (
+	"context"
+
+	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/xksapi"
 )
 
@@ -44,4 +47,15 @@ func CheckAnswers(body []byte) (errs []error) {
 	}
 	errs = append(errs, err)
 	return append(errs, refusal(400, body))
+}
+
+// Dial connects to the proxy of a store as its requests do, for nobody in particular.
+func (k *Kind) Dial(ctx context.Context, cfg keystore.Config) error {
+	l, err := k.open(cfg, nil)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	_, err = l.transport.DialContext(ctx, "tcp", l.host+":443")
+	return err
 }

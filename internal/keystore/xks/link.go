@@ -95,7 +95,10 @@ func (k *Kind) newLink(cfg keystore.Config, r route) *link {
 			Service:     xksapi.Service, Region: cfg.Region, SignedHeaders: []string{"host", "x-amz-date"},
 		},
 		transport: &http.Transport{
-			DialContext: r.DialContext,
+			// The transport goes on connecting when the request that began it has given
+			// up. To a proxy that stands still that would never end: it gets the time of a call.
+			DialContext:         within(k.cfg.Timeout, r.DialContext),
+			TLSHandshakeTimeout: k.cfg.Timeout,
 			// Proxy stays nil: the environment's is not for key material.
 			TLSClientConfig:        tlsConfig(name, k.hosts[name], k.cfg.Now),
 			DisableCompression:     true,
@@ -103,6 +106,17 @@ func (k *Kind) newLink(cfg keystore.Config, r route) *link {
 			IdleConnTimeout:        5 * time.Minute,
 			MaxResponseHeaderBytes: 16 << 10,
 		},
+	}
+}
+
+type dial = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// within ends a dial when its time is up.
+func within(limit time.Duration, d dial) dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return d(ctx, network, address)
 	}
 }
 

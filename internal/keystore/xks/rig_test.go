@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -21,7 +22,10 @@ import (
 	"kastellan.dev/internal/rootkey"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "8") // most tests wait rather than work; the command line still decides
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	account     = "111122223333"
