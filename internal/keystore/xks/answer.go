@@ -167,3 +167,11 @@ func checkEncrypted(out *xksapi.EncryptResponse, inner, aad []byte) (parts, erro
 	}
 	return p, nil
 }
+
+// checkDecrypted holds what the proxy decrypted against what it was given.
+func checkDecrypted(out *xksapi.DecryptResponse, p parts) error {
+	if len(out.Plaintext) != len(p.ciphertext) {
+		return failed(malformed, "%d bytes of ciphertext became %d", len(p.ciphertext), len(out.Plaintext))
+	}
+	return nil
+}

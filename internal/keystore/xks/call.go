@@ -33,17 +33,21 @@ type request struct {
 	externalKey  string          // empty for health
 	in           any             // body, to be encoded
 	out          any             // where the answer goes
+	check        func() error    // holds out against the specification; nil: nothing is to be checked
 	trace        *keystore.Trace // nil unless the call is part of connecting
 }
 
 // do calls the proxy, and once more if the network timed out. It fails with a
-// *proxyError, or with an error of ctx if that is done.
+// *proxyError, with what check found, or with an error of ctx if that is done.
 func (l *link) do(ctx context.Context, r request) error {
 	started := time.Now()
 	body := xksapi.Encode(r.in)
 	err := l.attempt(ctx, r, body)
 	if isOutcome(err, timedOut, connectTimedOut) && ctx.Err() == nil {
 		err = l.attempt(ctx, r, body)
+	}
+	if err == nil && r.check != nil {
+		err = r.check()
 	}
 	if ctx.Err() == nil || err == nil {
 		l.metrics.called(l.storeID, r, time.Since(started), err)
@@ -131,13 +135,13 @@ func (l *link) health(ctx context.Context, call keystore.Call, trace *keystore.T
 	err := l.do(ctx, request{
 		op: opHealth, kmsOperation: call.Operation, out: out, trace: trace,
 		in: &xksapi.HealthRequest{RequestMetadata: &xksapi.RequestMetadata{KMSOperation: call.Operation, KMSRequestID: call.RequestID}},
+		check: func() error {
+			end := trace.Step("check key managers", l.host)
+			err := checkHealth(out)
+			end(fleet(out), err)
+			return err
+		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	end := trace.Step("check key managers", l.host)
-	err = checkHealth(out)
-	end(fleet(out), err)
 	if err != nil && !isOutcome(err, allUnavailable) {
 		return nil, err
 	}

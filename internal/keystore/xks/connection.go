@@ -95,10 +95,8 @@ func (c *connection) CreateKey(ctx context.Context, call keystore.Call, key keys
 	err := c.link.do(ctx, request{
 		op: opMetadata, kmsOperation: call.Operation, externalKey: key.XksKeyID,
 		in: &xksapi.MetadataRequest{RequestMetadata: metadataOf(call)}, out: &out,
+		check: func() error { return checkMetadata(&out) },
 	})
-	if err == nil {
-		err = checkMetadata(&out)
-	}
 	if err != nil {
 		return keystore.Material{}, explained(err, forCreateKey)
 	}
@@ -127,17 +125,18 @@ func (c *connection) Encrypt(ctx context.Context, call keystore.Call, key keysto
 	}
 	inner := aead.Seal(nil, plaintext, innerAAD(aad))
 	var out xksapi.EncryptResponse
+	var p parts
 	err = c.link.do(ctx, request{
 		op: opEncrypt, kmsOperation: call.Operation, externalKey: key.XksKeyID, out: &out,
 		in: &xksapi.EncryptRequest{
 			RequestMetadata: metadataFor(call, key), Plaintext: inner, AdditionalAuthenticatedData: aad,
 			EncryptionAlgorithm: xksapi.AlgorithmAESGCM, CiphertextDataIntegrityValueAlgorithm: xksapi.AlgorithmSHA256,
 		},
+		check: func() (err error) {
+			p, err = checkEncrypted(&out, inner, aad)
+			return err
+		},
 	})
-	if err != nil {
-		return nil, explained(err, forCryptography)
-	}
-	p, err := checkEncrypted(&out, inner, aad)
 	if err != nil {
 		return nil, explained(err, forCryptography)
 	}
@@ -170,10 +169,8 @@ func (c *connection) Decrypt(ctx context.Context, call keystore.Call, key keysto
 			RequestMetadata: metadataFor(call, key), EncryptionAlgorithm: xksapi.AlgorithmAESGCM, AdditionalAuthenticatedData: aad,
 			Ciphertext: p.ciphertext, InitializationVector: p.iv, AuthenticationTag: p.tag, CiphertextMetadata: p.metadata,
 		},
+		check: func() error { return checkDecrypted(&out, p) },
 	})
-	if err == nil && len(out.Plaintext) != len(p.ciphertext) {
-		err = failed(malformed, "%d bytes of ciphertext became %d", len(p.ciphertext), len(out.Plaintext))
-	}
 	if err != nil {
 		return nil, explained(err, forCryptography)
 	}

@@ -59,7 +59,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 func (m *metrics) called(store string, r request, took time.Duration, err error) {
 	m.latency.WithLabelValues(store, r.kmsOperation, r.op.name).Observe(took.Seconds())
 	var pe *proxyError
-	if !errors.As(err, &pe) {
+	if !errors.As(err, &pe) || pe.outcome == allUnavailable { // the latter the states tell
 		return
 	}
 	kind, exception := "non-retryable", "XksProxyUnreachableException"
@@ -87,8 +87,8 @@ func (m *metrics) sawFleet(store string, h *xksapi.HealthResponse) {
 	}
 }
 
-// sawCertificate notes how long the proxy's certificate is good for. Like
-// AWS it has no value for wildcards.
+// sawCertificate notes how long the certificate of a connected store's proxy is
+// good for. Like AWS it has no value for wildcards.
 func (m *metrics) sawCertificate(store string, state *tls.ConnectionState, now time.Time) {
 	if len(state.PeerCertificates) == 0 {
 		return
@@ -99,6 +99,11 @@ func (m *metrics) sawCertificate(store string, state *tls.ConnectionState, now t
 		name = leaf.DNSNames[0]
 	}
 	if strings.HasPrefix(name, "*") {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.users[store] == 0 { // it would stay for ever
 		return
 	}
 	m.certificate.WithLabelValues(store, printable(name)).Set(leaf.NotAfter.Sub(now).Hours() / 24)
