@@ -33,6 +33,10 @@ type watch struct {
 
 func (w *watch) hooks() *httptrace.ClientTrace {
 	hooks := &httptrace.ClientTrace{
+		// Again for each pooled connection that turned out to be closed: how far those came says nothing.
+		GetConn: func(string) {
+			w.with(func() { w.reached, w.conn, w.handshake, w.answering = false, nil, nil, false })
+		},
 		ConnectDone: func(_, address string, err error) {
 			w.with(func() { w.reached = w.reached || err == nil; w.end("connect "+address, "", err) })
 		},
