@@ -24,7 +24,7 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Serve the KMS API."`
 	XksProxy xksProxyCmd `cmd:"" help:"Be, or test, an XKS proxy."`
 	KeyStore keyStoreCmd `cmd:"" help:"Look at custom key stores."`
-	RootKey  rootKeyCmd  `cmd:"" help:"Make root keys."`
+	RootKey  rootKeyCmd  `cmd:"" help:"Make and replace root keys."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`
 	Version  versionCmd  `cmd:"" help:"Print the version of the program."`
 }

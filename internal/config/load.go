@@ -18,7 +18,10 @@ const maxFile = 1 << 20
 
 // Load reads and checks a configuration file. Nothing is opened yet, but the
 // files it names are looked at.
-func Load(path string) (*Config, error) {
+func Load(path string) (*Config, error) { return load(path, nil) }
+
+// load is Load for a process that may have read its root key already.
+func load(path string, running *Config) (*Config, error) {
 	text, err := readLimited(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
@@ -27,6 +30,9 @@ func Load(path string) (*Config, error) {
 	p := &problems{file: path}
 	if !p.decode(text, cfg) {
 		return nil, p.err()
+	}
+	if running != nil && cfg.RootKey == running.RootKey {
+		cfg.root = running.root
 	}
 	cfg.check(p)
 	if err := p.err(); err != nil {

@@ -6,7 +6,7 @@ import "fmt"
 // while the server runs: accounts, clusters and endpoint services. It
 // logs what came of it; if anything is wrong, everything stays as it is.
 func (n *Node) ReloadFile(path string) {
-	cfg, err := Load(path)
+	cfg, err := load(path, n.cfg)
 	if err == nil {
 		err = n.Reload(cfg)
 	}

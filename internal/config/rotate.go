@@ -1,0 +1,36 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"kastellan.dev/internal/rootkey"
+)
+
+// RotateRootKey puts another root key in the place of the configured one, and makes a new
+// key-encryption key under it, with which everything is sealed from now on. What
+// is sealed stays as it is. It fails while a server has the data directory open.
+func (c *Config) RotateRootKey(ctx context.Context, next rootkey.Key) error {
+	old, err := c.rootKey()
+	if err != nil {
+		return err
+	}
+	n := &Node{cfg: c, log: slog.New(slog.DiscardHandler)}
+	defer n.Close()
+	db, err := n.openStore()
+	if err != nil {
+		return err
+	}
+	if err := rootkey.Rewrap(ctx, old, next, db); err != nil {
+		return err
+	}
+	ring, err := rootkey.OpenKeyring(ctx, next, db)
+	if err != nil {
+		return err
+	}
+	if err := ring.Renew(ctx, next, db); err != nil {
+		return fmt.Errorf("the root key is replaced, but: %w", err)
+	}
+	return nil
+}
