@@ -30,7 +30,8 @@ type URI struct {
 	ModulePath string // query attribute module-path
 }
 
-// MaxURILen is the longest text in bytes that ParseURI takes.
+// MaxURILen is the longest text in bytes that ParseURI takes, and the longest
+// that String gives of what it took.
 const MaxURILen = 4096
 
 // ParseURI parses an RFC 7512 URI: "pkcs11:token=hsm-a?module-path=/usr/lib/….so".
@@ -57,6 +58,10 @@ func ParseURI(text string) (URI, error) {
 		if err := parseAttributes(query, "&", seen, u.setQuery); err != nil {
 			return URI{}, err
 		}
+	}
+	// What the text leaves in clear takes three times the room when it is encoded.
+	if len(u.String()) > MaxURILen {
+		return URI{}, fmt.Errorf("pkcs11 URI is longer than %d bytes in its canonical form", MaxURILen)
 	}
 	return u, nil
 }
