@@ -63,7 +63,7 @@ func (k *Kind) markTrusted(ctx context.Context, c cloudhsm.Cluster, m cloudhsm.M
 	if err == nil || errors.As(err, &refused) || isLost(err) || ctx.Err() != nil {
 		return err
 	}
-	k.cfg.Log.Warn("a cluster key cannot be marked trusted", "cluster", c.ID, "member", m.ID, "error", err)
+	k.cfg.Log.Info("a cluster key cannot be marked trusted", "cluster", c.ID, "member", m.ID, "error", err)
 	return nil
 }
 
