@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -26,6 +27,7 @@ type Config struct {
 	Quotas            Quotas            `yaml:"quotas"`
 	Limits            Limits            `yaml:"limits"`
 	Log               Log               `yaml:"log"`
+	Metrics           Metrics           `yaml:"metrics"`
 
 	// Directory is what relative paths are relative to; empty means the working directory.
 	Directory string `yaml:"-"`
@@ -71,9 +73,16 @@ func (q Quotas) kms() kms.Quotas {
 	return kms.Quotas{Keys: q.Keys, AliasesPerKey: q.AliasesPerKey, KeyStores: q.KeyStores, KeyStoreRate: q.KeyStoreRate}
 }
 
+// Metrics says who may read /metrics, besides this machine.
+type Metrics struct {
+	From []netip.Prefix `yaml:"from"`
+}
+
 // Limits bound what the process takes on; zero means the default.
 type Limits struct {
 	Requests       int           `yaml:"concurrent-requests"`
+	Connections    int           `yaml:"connections"`
+	BufferedBytes  int64         `yaml:"buffered-bytes"` // of the bodies of all requests
 	RequestTimeout time.Duration `yaml:"request-timeout"`
 	ConnectTimeout time.Duration `yaml:"connect-timeout"` // of one attempt to connect a custom key store
 	Shutdown       time.Duration `yaml:"shutdown-timeout"`
@@ -187,7 +196,7 @@ func (c *Config) checkRest(p *problems) {
 		}
 	}
 	for name, value := range map[string]int64{
-		"concurrent-requests": int64(c.Limits.Requests), "request-timeout": int64(c.Limits.RequestTimeout),
+		"concurrent-requests": int64(c.Limits.Requests), "connections": int64(c.Limits.Connections), "buffered-bytes": c.Limits.BufferedBytes, "request-timeout": int64(c.Limits.RequestTimeout),
 		"connect-timeout": int64(c.Limits.ConnectTimeout), "shutdown-timeout": int64(c.Limits.Shutdown),
 	} {
 		if value < 0 {

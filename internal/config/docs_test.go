@@ -1,12 +1,12 @@
 package config_test
 
 import (
+	"encoding"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"kastellan.dev/internal/config"
 )
@@ -52,15 +52,22 @@ func firstColumns(text string) []string {
 	return out
 }
 
+// isText tells a type that stands for one value in a file.
+func isText(t reflect.Type) bool {
+	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
+
 // yamlKeys gives the paths of all values that a file of the type t can set, with [] for items
 // of lists.
 func yamlKeys(t reflect.Type, path string) []string {
 	switch {
 	case t.Kind() == reflect.Pointer:
 		return yamlKeys(t.Elem(), path)
+	case t.Kind() == reflect.Slice && isText(t.Elem()), isText(t):
+		return []string{path}
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		return yamlKeys(t.Elem(), path+"[]")
-	case t.Kind() != reflect.Struct || t == reflect.TypeFor[time.Time]():
+	case t.Kind() != reflect.Struct:
 		return []string{path}
 	}
 	var keys []string

@@ -20,7 +20,8 @@ func (n *Node) openServer(o Options) error {
 		},
 		Identities: n.identities, Regions: n.cfg.Regions, AllowPlainHTTP: n.cfg.Listen.PlainHTTP,
 		MaxConcurrent: n.cfg.Limits.Requests, Timeout: n.cfg.Limits.RequestTimeout, Grace: n.cfg.Limits.Shutdown,
-		Logger: n.log, Metrics: n.Metrics,
+		MaxConnections: n.cfg.Limits.Connections, MaxBuffered: n.cfg.Limits.BufferedBytes,
+		Logger: n.log, Metrics: n.Metrics, MetricsFrom: n.cfg.Metrics.From,
 	}
 	if o.Server != nil {
 		o.Server(&cfg)
@@ -33,7 +34,7 @@ func (n *Node) openServer(o Options) error {
 		return err
 	}
 	if n.listener, err = net.Listen("tcp", n.cfg.Listen.Address); err != nil {
-		return err
+		return fmt.Errorf("listen.address: %w", err)
 	}
 	n.later(func() { _ = n.listener.Close() }) // Serve has, unless it was never called
 	return nil

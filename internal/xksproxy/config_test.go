@@ -205,3 +205,16 @@ func TestTheConfigurationIsOneDocumentOfBoundedSize(t *testing.T) {
 		t.Errorf("an empty file: %v", err)
 	}
 }
+
+func TestTheExampleIsValid(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../examples/xks-proxy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := strings.NewReplacer("secrets/pin", "DIR/pin", "secrets/xks-next", "DIR/secret2", "secrets/xks}", "DIR/secret}",
+		"tls/proxy.crt", "DIR/cert.pem", "tls/proxy.key", "DIR/key.pem").Replace(string(text))
+	if _, err := configured(t, here).Resolve(); err != nil {
+		t.Error(err)
+	}
+}
