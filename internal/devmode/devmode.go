@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -45,15 +46,17 @@ type Server struct {
 
 	Stores []Store
 	Keys   []Key
-	// LeftOut says what could not be made, why, and what to do about it; empty if nothing.
-	LeftOut string
+	// LeftOut says what could not be made, why, and what to do about it, a line for each.
+	LeftOut []string
 
-	state  *state
-	node   *config.Node
-	proxy  *proxy
-	done   <-chan struct{}
-	cancel context.CancelFunc
-	group  *errgroup.Group
+	state     *state
+	node      *config.Node
+	served    chan struct{} // closed when node has served; nil before
+	proxy     *proxy
+	done      <-chan struct{}
+	cancel    context.CancelFunc
+	stopProxy context.CancelFunc
+	group     *errgroup.Group
 }
 
 // Start makes and starts everything, and returns when it is ready. What it starts
@@ -70,17 +73,30 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if !config.Loopback(cfg.Listen) {
 		return nil, fmt.Errorf("%s is not a loopback address: the credentials of a development server are known to everybody", cfg.Listen)
 	}
+	if err := checkFree(cfg.Listen); err != nil {
+		return nil, err
+	}
 	if err := s.makeDirectory(); err != nil {
 		return nil, err
 	}
 	ctx, s.cancel = context.WithCancel(ctx)
 	s.group, ctx = errgroup.WithContext(ctx)
 	s.done = ctx.Done()
+	s.stopProxy = func() {}
 	if err := s.start(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.Took = time.Since(started)
 	return s, nil
+}
+
+// checkFree looks whether the address can be had, before anything is made.
+func checkFree(address string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	return listener.Close()
 }
 
 func (s *Server) makeDirectory() (err error) {
@@ -100,13 +116,18 @@ func (s *Server) makeDirectory() (err error) {
 func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close ends the server, lets running requests finish, and removes the
-// directory if it was a temporary one.
+// directory if it was a temporary one. The proxy ends last: requests may still
+// need it, and it would wait for the connections that the server keeps warm.
 func (s *Server) Close() error {
 	s.cancel()
-	err := s.group.Wait()
+	if s.served != nil {
+		<-s.served
+	}
 	if s.node != nil {
 		s.node.Close()
 	}
+	s.stopProxy()
+	err := s.group.Wait()
 	if s.Ephemeral {
 		err = errors.Join(err, os.RemoveAll(s.Directory))
 	}
@@ -123,10 +144,16 @@ func (s *Server) start(ctx context.Context, cfg Config) (err error) {
 	if s.proxy, err = newProxy(s.Directory, s.state.Credential, cfg.Logger); err != nil {
 		return err
 	}
-	s.group.Go(func() error { return s.proxy.serve(ctx) })
-	hsm, err := s.startCluster(ctx, cfg.Logger)
+	proxyCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stopProxy = stop
+	s.group.Go(func() error { return s.proxy.serve(proxyCtx) })
+	hsm, err := s.startCluster(ctx)
 	if err != nil {
-		return err
+		if ctx.Err() != nil {
+			return err
+		}
+		s.leaveOut("the HSM key store "+hsmStore, err.Error())
+		hsm = config.HSM{}
 	}
 	serverConfig, err := s.config(cfg, hsm)
 	if err != nil {
@@ -136,16 +163,24 @@ func (s *Server) start(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	s.Endpoint = "http://" + s.node.Addr()
-	s.group.Go(func() error { return s.node.Serve(ctx) })
+	s.served = make(chan struct{})
+	s.group.Go(func() error {
+		defer close(s.served)
+		return s.node.Serve(ctx)
+	})
 	return s.populate(ctx, len(hsm.Clusters) > 0)
 }
 
-// startCluster makes the tokens, or says why there are none.
-func (s *Server) startCluster(ctx context.Context, log *slog.Logger) (config.HSM, error) {
+func (s *Server) leaveOut(what, why string) {
+	s.LeftOut = append(s.LeftOut, what+" is left out: "+why)
+}
+
+// startCluster makes the tokens that are not there yet and declares them. Its error says why there
+// can be none.
+func (s *Server) startCluster(ctx context.Context) (config.HSM, error) {
 	module, missing := softHSM()
 	if missing != "" {
-		s.LeftOut = "the HSM key store " + hsmStore + " is left out: " + missing
-		return config.HSM{}, nil
+		return config.HSM{}, errors.New(missing)
 	}
 	if err := s.state.makeTokens(ctx, s.Directory, module, s.Region); err != nil {
 		return config.HSM{}, err
@@ -158,7 +193,9 @@ func (s *Server) startCluster(ctx context.Context, log *slog.Logger) (config.HSM
 		return hsm, nil
 	}
 	password, soPIN := secret.NewText(s.state.Password), secret.NewText(s.state.SOPIN)
-	if err := (&config.Config{HSM: hsm}).Provision(ctx, password, soPIN, log); err != nil {
+	// SoftHSM2's officers see no keys and so cannot trust one: no news to a developer.
+	quiet := slog.New(slog.DiscardHandler)
+	if err := (&config.Config{HSM: hsm}).Provision(ctx, password, soPIN, quiet); err != nil {
 		return hsm, err
 	}
 	s.state.ClusterKey = true

@@ -2,6 +2,7 @@ package devmode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -72,9 +73,9 @@ func (s *Server) populate(ctx context.Context, hsm bool) error {
 // addStore makes a key store, connects it, and makes a key in it. If it does
 // not connect there is no key, and the store's state says why.
 func (s *Server) addStore(ctx context.Context, o operator, name, alias string, store, key map[string]any) error {
-	found, err := o.keyStore(ctx, name, store)
+	found, err := o.connectedStore(ctx, name, alias, store)
 	if err != nil {
-		return fmt.Errorf("making the key store %s: %w", name, err)
+		return s.notMade(ctx, "the key store "+name, err)
 	}
 	s.Stores = append(s.Stores, found)
 	if found.State != string(kmsapi.Connected) {
@@ -87,10 +88,21 @@ func (s *Server) addStore(ctx context.Context, o operator, name, alias string, s
 func (s *Server) addKey(ctx context.Context, o operator, alias string, create map[string]any) error {
 	key, err := o.key(ctx, alias, create)
 	if err != nil {
-		return fmt.Errorf("making the key %s: %w", alias, err)
+		return s.notMade(ctx, "the key "+alias, err)
 	}
 	s.Keys = append(s.Keys, key)
 	return nil
+}
+
+// notMade leaves out what the API refuses: somebody may have renamed or deleted things in data that
+// is kept, and the rest is still of use. Every other error ends the start.
+func (s *Server) notMade(ctx context.Context, what string, err error) error {
+	var refusal *kmsapi.Error
+	if ctx.Err() == nil && errors.As(err, &refusal) {
+		s.leaveOut(what, err.Error())
+		return nil
+	}
+	return fmt.Errorf("making %s: %w", what, err)
 }
 
 // operator does through the public API what an operator would.
@@ -110,29 +122,50 @@ type (
 			CustomKeyStoreID, CustomKeyStoreName, ConnectionState, ConnectionErrorCode string
 		}
 	}
+	keysAnswer struct {
+		Keys       []struct{ KeyID string }
+		NextMarker string
+	}
+	keyAnswer struct {
+		KeyMetadata struct{ KeyID, Description, KeyState string }
+	}
 	aliasesAnswer struct {
 		Aliases    []struct{ AliasName, TargetKeyID string }
 		NextMarker string
 	}
 )
 
-// keyStore finds the store by name, or creates and connects it. A store that
-// somebody has disconnected since stays so.
-func (o operator) keyStore(ctx context.Context, name string, create map[string]any) (Store, error) {
-	existing, err := o.describe(ctx, name)
-	if kmsapi.CodeOf(err) == kmsapi.CustomKeyStoreNotFound {
-		create["CustomKeyStoreName"] = name
-		var made struct{ CustomKeyStoreID string }
-		if err := o.call(ctx, "CreateCustomKeyStore", create, &made); err != nil {
-			return Store{}, err
+// connectedStore finds the store by name, or creates it, and connects it. A store that
+// somebody has disconnected since it had a key stays so; without a key, its
+// start was interrupted.
+func (o operator) connectedStore(ctx context.Context, name, alias string, create map[string]any) (Store, error) {
+	found, err := o.keyStore(ctx, name, create)
+	if err != nil {
+		return found, err
+	}
+	target, err := o.target(ctx, alias)
+	if err != nil {
+		return found, err
+	}
+	if found.State == string(kmsapi.Disconnected) && target == "" {
+		if err := o.call(ctx, "ConnectCustomKeyStore", map[string]any{"CustomKeyStoreId": found.ID}, nil); err != nil {
+			return found, err
 		}
-		if err := o.call(ctx, "ConnectCustomKeyStore", map[string]any{"CustomKeyStoreId": made.CustomKeyStoreID}, nil); err != nil {
-			return Store{}, err
-		}
-	} else if err != nil {
-		return existing, err
 	}
 	return o.settled(ctx, name)
+}
+
+// keyStore finds the store by name, or creates it.
+func (o operator) keyStore(ctx context.Context, name string, create map[string]any) (Store, error) {
+	found, err := o.describe(ctx, name)
+	if kmsapi.CodeOf(err) != kmsapi.CustomKeyStoreNotFound {
+		return found, err
+	}
+	create["CustomKeyStoreName"] = name
+	if err := o.call(ctx, "CreateCustomKeyStore", create, nil); err != nil {
+		return found, err
+	}
+	return o.describe(ctx, name)
 }
 
 func (o operator) describe(ctx context.Context, name string) (Store, error) {
@@ -147,10 +180,10 @@ func (o operator) describe(ctx context.Context, name string) (Store, error) {
 	return Store{ID: s.CustomKeyStoreID, Name: s.CustomKeyStoreName, State: s.ConnectionState, ErrorCode: s.ConnectionErrorCode}, nil
 }
 
-// settled waits until the store is no longer on its way.
+// settled waits until the store is no longer on its way, but not for ever.
 func (o operator) settled(ctx context.Context, name string) (Store, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
+	enough := time.NewTimer(connectTimeout)
+	defer enough.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -160,8 +193,10 @@ func (o operator) settled(ctx context.Context, name string) (Store, error) {
 		}
 		select {
 		case <-tick.C:
+		case <-enough.C:
+			return s, nil
 		case <-ctx.Done():
-			return s, fmt.Errorf("key store %s is still %s after %s", name, s.State, connectTimeout)
+			return s, ctx.Err()
 		}
 	}
 }
@@ -172,12 +207,41 @@ func (o operator) key(ctx context.Context, alias string, create map[string]any) 
 	if err != nil || id != "" {
 		return Key{Alias: alias, ID: id}, err
 	}
-	var made struct{ KeyMetadata struct{ KeyID string } }
-	if err := o.call(ctx, "CreateKey", create, &made); err != nil {
+	if id, err = o.orphan(ctx, create["Description"]); err != nil {
 		return Key{}, err
 	}
-	id = made.KeyMetadata.KeyID
+	if id == "" {
+		var made keyAnswer
+		if err := o.call(ctx, "CreateKey", create, &made); err != nil {
+			return Key{}, err
+		}
+		id = made.KeyMetadata.KeyID
+	}
 	return Key{Alias: alias, ID: id}, o.call(ctx, "CreateAlias", map[string]any{"AliasName": alias, "TargetKeyId": id}, nil)
+}
+
+// orphan finds the key that an interrupted start made and gave no alias, by its description, or gives "".
+func (o operator) orphan(ctx context.Context, description any) (string, error) {
+	in := map[string]any{}
+	for {
+		var answer keysAnswer
+		if err := o.call(ctx, "ListKeys", in, &answer); err != nil {
+			return "", err
+		}
+		for _, k := range answer.Keys {
+			var key keyAnswer
+			if err := o.call(ctx, "DescribeKey", map[string]any{"KeyId": k.KeyID}, &key); err != nil {
+				return "", err
+			}
+			if m := key.KeyMetadata; m.Description == description && m.KeyState == string(kmsapi.StateEnabled) {
+				return k.KeyID, nil
+			}
+		}
+		if answer.NextMarker == "" {
+			return "", nil
+		}
+		in["Marker"] = answer.NextMarker
+	}
 }
 
 // target gives the key that an alias leads to, or "".

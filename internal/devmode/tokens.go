@@ -24,16 +24,18 @@ func softHSM() (path, missing string) {
 	if !pkcs11.Available() {
 		return "", "this binary was built without cgo and cannot load PKCS#11 modules; build it with CGO_ENABLED=1 and a C compiler"
 	}
-	candidates := modulePaths
 	if named := os.Getenv("SOFTHSM2_MODULE"); named != "" {
-		candidates = []string{named}
+		if _, err := os.Stat(named); err != nil {
+			return "", "SOFTHSM2_MODULE names " + named + ", which is not there"
+		}
+		return named, ""
 	}
-	for _, candidate := range candidates {
+	for _, candidate := range modulePaths {
 		if _, err := os.Stat(candidate); err == nil {
 			return candidate, ""
 		}
 	}
-	return "", "SoftHSM2 is not installed (" + candidates[0] + "); apt-get install softhsm2 does it on Debian and Ubuntu, " +
+	return "", "SoftHSM2 is not installed (" + modulePaths[0] + "); apt-get install softhsm2 does it on Debian and Ubuntu, " +
 		"and SOFTHSM2_MODULE can name the module elsewhere"
 }
 
