@@ -1,4 +1,4 @@
-package config_test
+package rules_test
 
 import (
 	"encoding"
@@ -9,30 +9,39 @@ import (
 	"testing"
 
 	"kastellan.dev/internal/config"
+	"kastellan.dev/internal/xksproxy"
 )
 
-// TestEveryKeyIsDocumented holds the guide for operators to the configuration file, in
-// both directions: no key is missing in its tables, and none is there that does not exist.
-func TestEveryKeyIsDocumented(t *testing.T) {
+// settings are the configuration files, each with its chapter in the guide for operators.
+var settings = map[string]reflect.Type{
+	"Configuration of the server":    reflect.TypeFor[config.Config](),
+	"Configuration of the XKS proxy": reflect.TypeFor[xksproxy.File](),
+}
+
+// TestEverySettingIsDocumented holds the guide to the files in both directions: no
+// key is missing in its tables, and none is there that does not exist.
+func TestEverySettingIsDocumented(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(text), "\n## Configuration of the server\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	documented, keys := firstColumns(section), yamlKeys(reflect.TypeFor[config.Config](), "")
-	if len(keys) < 50 {
-		t.Errorf("only %d keys were found: %v", len(keys), keys)
-	}
-	for _, key := range keys {
-		if !slices.Contains(documented, key) {
-			t.Errorf("docs/operations.md does not say what `%s` is", key)
+	for chapter, file := range settings {
+		_, section, _ := strings.Cut(string(text), "\n## "+chapter+"\n")
+		section, _, _ = strings.Cut(section, "\n## ")
+		documented, keys := firstColumns(section), yamlKeys(file, "")
+		if len(keys) < 50 {
+			t.Errorf("only %d keys were found: %v", len(keys), keys)
 		}
-	}
-	for _, key := range documented {
-		if !slices.Contains(keys, key) {
-			t.Errorf("docs/operations.md speaks of `%s`, which does not exist", key)
+		for _, key := range keys {
+			if !slices.Contains(documented, key) {
+				t.Errorf("docs/operations.md does not say what `%s` is", key)
+			}
+		}
+		for _, key := range documented {
+			if !slices.Contains(keys, key) {
+				t.Errorf("docs/operations.md speaks of `%s`, which does not exist", key)
+			}
 		}
 	}
 }
@@ -52,8 +61,8 @@ func firstColumns(text string) []string {
 	return out
 }
 
-// isText tells a type that stands for one value in a file.
-func isText(t reflect.Type) bool {
+// isScalar tells a type that stands for one value in a file.
+func isScalar(t reflect.Type) bool {
 	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
@@ -63,7 +72,7 @@ func yamlKeys(t reflect.Type, path string) []string {
 	switch {
 	case t.Kind() == reflect.Pointer:
 		return yamlKeys(t.Elem(), path)
-	case t.Kind() == reflect.Slice && isText(t.Elem()), isText(t):
+	case t.Kind() == reflect.Slice && isScalar(t.Elem()), isScalar(t):
 		return []string{path}
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		return yamlKeys(t.Elem(), path+"[]")
