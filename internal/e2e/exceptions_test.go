@@ -179,17 +179,20 @@ type broken struct {
 func TestAStorageThatFailsIsAnInternalError(t *testing.T) {
 	t.Parallel()
 	failing := false
-	proxy := xkstest.New(t, xkstest.Options{})
-	s := kastellantest.Start(t, kastellantest.Options{External: external(t, proxy), KMS: func(c *kms.Config) { c.Store = broken{c.Store, &failing} }})
+	proxy, other := xkstest.New(t, xkstest.Options{}), xkstest.New(t, xkstest.Options{Host: "other.xks.example.com"})
+	s := kastellantest.Start(t, kastellantest.Options{External: external(t, proxy, other), KMS: func(c *kms.Config) { c.Store = broken{c.Store, &failing} }})
 	out, err := s.Client(admin).CreateCustomKeyStore(t.Context(), kastellantest.ProxyInput(proxy, "xks"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	failing = true
 	_, err = s.Client(admin).ConnectCustomKeyStore(t.Context(), &awskms.ConnectCustomKeyStoreInput{CustomKeyStoreId: out.CustomKeyStoreId})
-	wantError(t, err, "KMSInternalException")
-	if strings.Contains(err.Error(), "disk") {
-		t.Errorf("the cause is shown: %v", err)
+	_, second := s.Client(admin).CreateCustomKeyStore(t.Context(), kastellantest.ProxyInput(other, "second"))
+	for _, err := range []error{err, second} {
+		wantError(t, err, "KMSInternalException")
+		if strings.Contains(err.Error(), "permission") {
+			t.Errorf("the cause is shown: %v", err)
+		}
 	}
 	failing = false
 }
