@@ -50,6 +50,8 @@ func asError(err error) *Error {
 		return e
 	case errors.Is(err, context.DeadlineExceeded):
 		return Errorf(xksapi.DependencyTimeoutException, "the key manager did not answer in time").Because(err)
+	case errors.Is(err, context.Canceled):
+		return Errorf(xksapi.DependencyTimeoutException, "the caller left before the key manager answered").Because(err)
 	default:
 		return Errorf(xksapi.InternalException, "the proxy cannot use its key manager").Because(err)
 	}

@@ -139,10 +139,15 @@ func TestErrorsOfTheKeyManagerHaveTheirNames(t *testing.T) {
 // aRing is a ring of one key that does what the test says.
 type aRing struct {
 	encrypt func(ctx context.Context, plaintext []byte) (xksproxy.Sealed, error)
+	decrypt func(ctx context.Context) ([]byte, error) // nil: gives something else
+	health  func() []xksproxy.Member                  // nil: is well
 }
 
 func (r *aRing) Lookup(context.Context, []string) (xksproxy.Key, error) { return r, nil }
 func (r *aRing) Health(context.Context) []xksproxy.Member {
+	if r.health != nil {
+		return r.health()
+	}
 	return []xksproxy.Member{{ID: "x", Model: "y", Status: xksapi.Active}}
 }
 func (r *aRing) Vendor() string { return "test" }
@@ -153,7 +158,10 @@ func (r *aRing) Info() xksproxy.KeyInfo {
 func (r *aRing) Encrypt(ctx context.Context, plaintext, _ []byte) (xksproxy.Sealed, error) {
 	return r.encrypt(ctx, plaintext)
 }
-func (r *aRing) Decrypt(context.Context, xksproxy.Sealed, []byte) ([]byte, error) {
+func (r *aRing) Decrypt(ctx context.Context, _ xksproxy.Sealed, _ []byte) ([]byte, error) {
+	if r.decrypt != nil {
+		return r.decrypt(ctx)
+	}
 	return []byte("something else"), nil
 }
 

@@ -24,6 +24,7 @@ type call struct {
 	started    time.Time
 	metadata   xksapi.RequestMetadata // as far as it was understood
 	credential string                 // access key id, once the signature is verified
+	body       []byte                 // once the signature is verified
 	rule       string                 // that decided
 	status     int
 	err        *Error // nil for 200
@@ -93,17 +94,18 @@ func (p *Proxy) serve(c *call, w http.ResponseWriter, r *http.Request) (any, err
 	if err := c.find(r); err != nil {
 		return nil, err
 	}
-	if !c.state.gate.enter() {
-		return nil, Errorf(xksapi.ThrottlingException, "the proxy has too many requests")
-	}
-	defer c.state.gate.leave()
-	body, err := readBody(w, r, c.state.cfg.MaxBody)
+	body, err := c.read(w, r)
 	if err != nil {
 		return nil, err
 	}
+	if !c.state.gate.enter() {
+		return nil, errTooMany
+	}
+	defer c.state.gate.leave()
 	if err := c.authenticate(r, body); err != nil {
 		return nil, err
 	}
+	c.body = body
 	if c.route.op == opHealth {
 		return c.health(r.Context(), body)
 	}
@@ -144,16 +146,26 @@ func (c *call) find(r *http.Request) error {
 	return nil
 }
 
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+// bodyTimeout is how long a body may take to arrive: KMS has given up long before.
+const bodyTimeout = 2 * time.Second
+
+var errTooMany = Errorf(xksapi.ThrottlingException, "the proxy has too many requests")
+
+// read reads the body. That has a gate and a time of its own: strangers who send slowly must
+// not keep out those who have sent.
+func (c *call) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	limit := c.state.cfg.MaxBody
 	if r.ContentLength > limit {
 		w.Header().Set("Connection", "close")
 		return nil, tooLarge(limit)
 	}
-	var body bytes.Buffer
-	if r.ContentLength > 0 {
-		body.Grow(int(r.ContentLength) + bytes.MinRead)
+	if !c.state.reading.enter() {
+		return nil, errTooMany
 	}
-	_, err := io.Copy(&body, http.MaxBytesReader(w, r.Body, limit))
+	defer c.state.reading.leave()
+	control := http.NewResponseController(w) // what is no connection has no deadlines, and needs none
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	body, err := readBody(http.MaxBytesReader(w, r.Body, limit), r.ContentLength)
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
@@ -161,7 +173,20 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	case err != nil:
 		return nil, invalid("the body cannot be read").Because(err)
 	}
-	return body.Bytes(), nil
+	_ = control.SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// usualBody is above the largest body that KMS sends, in bytes.
+const usualBody = 32 << 10
+
+func readBody(r io.Reader, announced int64) ([]byte, error) {
+	var body bytes.Buffer
+	if announced > 0 {
+		body.Grow(int(min(announced, usualBody)) + bytes.MinRead)
+	}
+	_, err := io.Copy(&body, r)
+	return body.Bytes(), err
 }
 
 func tooLarge(limit int64) error { return invalid("the body has more than %d bytes", limit) }
@@ -170,17 +195,25 @@ func (c *call) authenticate(r *http.Request, body []byte) error {
 	if r.Header.Get("X-Amz-Date") == "" {
 		return Errorf(xksapi.AuthenticationFailedException, "the request has no X-Amz-Date")
 	}
-	result, err := c.store.verifier.Verify(r.Context(), r, body)
+	result, err := c.store.verifier.Verify(r.Context(), withoutUnsigned(r), body)
 	if err != nil {
-		message := "the request is not signed as it must be"
-		var known *kmsapi.Error
-		if errors.As(err, &known) && known.Message != "" {
-			message = known.Message
-		}
-		return Errorf(xksapi.AuthenticationFailedException, "%s", message).Because(err)
+		return Errorf(xksapi.AuthenticationFailedException, "%s", whyNot(err)).Because(err)
 	}
 	c.credential = result.AccessKeyID
 	return nil
+}
+
+// whyNot is what the caller is told of a signature that was refused.
+func whyNot(err error) string {
+	var known *kmsapi.Error
+	switch {
+	case !errors.As(err, &known) || known.Message == "":
+		return "the request is not signed as it must be"
+	case known.Code == kmsapi.UnrecognizedClient:
+		return "the store has no credential of this access key id"
+	default:
+		return known.Message
+	}
 }
 
 func writeError(w http.ResponseWriter, err *Error) (status int) {

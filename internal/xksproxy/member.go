@@ -277,11 +277,16 @@ func (m *member) test(ctx context.Context, s *session) error {
 
 // health tests the member and names its state. Saturation and a missing test key
 // are DEGRADED: the token serves, as far as one can tell.
-func (m *member) health(ctx context.Context, slow time.Duration) Member {
+func (m *member) health(ctx context.Context, slow time.Duration) (out Member) {
 	started := time.Now()
+	defer func() {
+		if v := recover(); v != nil { // it runs in a goroutine of its own
+			out = Member{ID: m.cfg.Name, Model: "unknown", Status: xksapi.Unavailable, Detail: panicked(v).Error()}
+		}
+	}()
 	err := m.use(ctx, func(ctx context.Context, m *member, s *session) error { return m.test(ctx, s) })
 	info := m.tokenInfo()
-	out := Member{ID: m.cfg.Name, Model: info.Model, Status: xksapi.Active, Took: time.Since(started)}
+	out = Member{ID: m.cfg.Name, Model: info.Model, Status: xksapi.Active, Took: time.Since(started)}
 	if out.Model == "" {
 		out.Model = "unknown"
 	}

@@ -1,11 +1,71 @@
 package xksproxy
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 
 	"kastellan.dev/internal/xksapi"
 )
+
+// encryptRequest is an xksapi.EncryptRequest as a proxy reads it: it tells what is absent
+// from what is empty, and takes one spelling of base64 only.
+type encryptRequest struct {
+	RequestMetadata             *xksapi.RequestMetadata `json:"requestMetadata"`
+	Plaintext                   blob                    `json:"plaintext"`
+	EncryptionAlgorithm         string                  `json:"encryptionAlgorithm"`
+	AdditionalAuthenticatedData blob                    `json:"additionalAuthenticatedData"`
+	IntegrityAlgorithm          *string                 `json:"ciphertextDataIntegrityValueAlgorithm"`
+}
+
+// decryptRequest is an xksapi.DecryptRequest as a proxy reads it.
+type decryptRequest struct {
+	RequestMetadata             *xksapi.RequestMetadata `json:"requestMetadata"`
+	Ciphertext                  blob                    `json:"ciphertext"`
+	EncryptionAlgorithm         string                  `json:"encryptionAlgorithm"`
+	InitializationVector        blob                    `json:"initializationVector"`
+	AuthenticationTag           blob                    `json:"authenticationTag"`
+	CiphertextMetadata          blob                    `json:"ciphertextMetadata"`
+	AdditionalAuthenticatedData blob                    `json:"additionalAuthenticatedData"`
+}
+
+// blob is a member in base64, or nil if it is absent or null. A []byte would do for
+// encoding/json, but also take an array of numbers, line breaks and stray bits.
+type blob []byte
+
+var errBlob = errors.New("not base64")
+
+var base64Strict = base64.StdEncoding.Strict()
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *blob) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
+	if len(data) < 2 || data[0] != '"' {
+		return errBlob
+	}
+	text := data[1 : len(data)-1]
+	if bytes.IndexByte(text, '\\') >= 0 { // some encoders write "\/"
+		var s string
+		if err := json.Unmarshal(data, &s); err != nil {
+			return errBlob
+		}
+		text = []byte(s)
+	}
+	if bytes.ContainsAny(text, "\r\n") { // which package base64 skips
+		return errBlob
+	}
+	out := make([]byte, base64Strict.DecodedLen(len(text)))
+	n, err := base64Strict.Decode(out, text)
+	if err != nil {
+		clear(out)
+		return errBlob
+	}
+	*b = out[:n]
+	return nil
+}
 
 // parse decodes a body. What encoding/json says is not passed on: it may
 // quote the body.
@@ -57,8 +117,8 @@ func checkAlgorithm(name string) *Error {
 	}
 }
 
-func parseEncrypt(body []byte) (*xksapi.EncryptRequest, *Error) {
-	r, err := parse[xksapi.EncryptRequest](body)
+func parseEncrypt(body []byte) (*encryptRequest, *Error) {
+	r, err := parse[encryptRequest](body)
 	if err != nil {
 		return nil, err
 	}
@@ -71,16 +131,14 @@ func parseEncrypt(body []byte) (*xksapi.EncryptRequest, *Error) {
 	if err := checkAlgorithm(r.EncryptionAlgorithm); err != nil {
 		return r, err
 	}
-	switch r.CiphertextDataIntegrityValueAlgorithm {
-	case "", xksapi.AlgorithmSHA256:
-		return r, nil
-	default:
+	if r.IntegrityAlgorithm != nil && *r.IntegrityAlgorithm != xksapi.AlgorithmSHA256 {
 		return r, invalid("the only ciphertextDataIntegrityValueAlgorithm is %s", xksapi.AlgorithmSHA256)
 	}
+	return r, nil
 }
 
-func parseDecrypt(body []byte) (*xksapi.DecryptRequest, *Error) {
-	r, err := parse[xksapi.DecryptRequest](body)
+func parseDecrypt(body []byte) (*decryptRequest, *Error) {
+	r, err := parse[decryptRequest](body)
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,10 @@
 package xksproxy
 
 import (
+	"context"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,7 +59,7 @@ func (m *metrics) count(store string, op operation, status int, name xksapi.Erro
 
 // sawMembers shows the latest health check of a ring.
 func (m *metrics) sawMembers(ring string, members []Member) {
-	m.members.DeletePartialMatch(prometheus.Labels{"ring": ring})
+	m.forgetRing(ring)
 	for _, member := range members {
 		for _, state := range []string{xksapi.Active, xksapi.Degraded, xksapi.Unavailable} {
 			value := 0.0
@@ -69,8 +71,33 @@ func (m *metrics) sawMembers(ring string, members []Member) {
 	}
 }
 
+// forgetRing takes away the members of a ring that is no more.
+func (m *metrics) forgetRing(ring string) {
+	m.members.DeletePartialMatch(prometheus.Labels{"ring": ring})
+}
+
 // MetricsHandler serves the metrics in Prometheus' text format. It has no authentication
-// and does not belong on a public listener.
+// and does not belong on a public listener. The states of key managers are no older
+// than the configured cache: KMS asks every few minutes at best, and not at all while
+// the key store is disconnected.
 func (p *Proxy) MetricsHandler() http.Handler {
-	return promhttp.HandlerFor(p.metrics.registry, promhttp.HandlerOpts{})
+	show := promhttp.HandlerFor(p.metrics.registry, promhttp.HandlerOpts{})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.lookAtRings(r.Context())
+		show.ServeHTTP(w, r)
+	})
+}
+
+// lookAtRings tests the rings that were not tested lately.
+func (p *Proxy) lookAtRings(ctx context.Context) {
+	st := p.acquire()
+	if st == nil {
+		return
+	}
+	defer st.requests.Done()
+	var wg sync.WaitGroup
+	for _, ring := range st.rings {
+		wg.Go(func() { _, _ = ring.health(ctx, st.cfg.HealthCache) })
+	}
+	wg.Wait()
 }

@@ -86,7 +86,7 @@ func (c *call) encrypt(ctx context.Context, body []byte) (any, error) {
 	if err := c.authorize(); err != nil {
 		return nil, err
 	}
-	integrity := req.CiphertextDataIntegrityValueAlgorithm != ""
+	integrity := req.IntegrityAlgorithm != nil
 	key, err := c.usable(ctx, true, integrity)
 	if err != nil {
 		return nil, err
@@ -123,17 +123,21 @@ func checkSealed(out Sealed, plaintext int) error {
 	return nil
 }
 
-func checkDecrypts(ctx context.Context, key Key, out Sealed, req *xksapi.EncryptRequest) error {
+func checkDecrypts(ctx context.Context, key Key, out Sealed, req *encryptRequest) error {
 	back, err := key.Decrypt(ctx, out, req.AdditionalAuthenticatedData)
 	defer clear(back)
 	if err == nil && subtle.ConstantTimeCompare(back, req.Plaintext) == 1 {
 		return nil
 	}
 	var e *Error
-	if errors.As(err, &e) && e.Name != xksapi.InvalidCiphertextException {
+	switch {
+	case errors.As(err, &e) && e.Name != xksapi.InvalidCiphertextException:
 		return e
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled): // too late to know
+		return err
+	default:
+		return Errorf(xksapi.InternalException, "the ciphertext does not decrypt to its plaintext").Because(err)
 	}
-	return Errorf(xksapi.InternalException, "the ciphertext does not decrypt to its plaintext").Because(err)
 }
 
 func (c *call) decrypt(ctx context.Context, body []byte) (any, error) {

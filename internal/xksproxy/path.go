@@ -63,8 +63,10 @@ func cutLast(path string) (before, last string, ok bool) {
 	return path[:i], path[i+1:], true
 }
 
+// validKeyID leaves out two ids that the API's character set allows: clients and
+// signatures take them for steps through folders.
 func validKeyID(id string) bool {
-	if len(id) < 1 || len(id) > 128 {
+	if len(id) < 1 || len(id) > 128 || id == "." || id == ".." {
 		return false
 	}
 	for i := range len(id) {

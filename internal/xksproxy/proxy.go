@@ -3,6 +3,7 @@ package xksproxy
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,8 @@ type state struct {
 	now      func() time.Time
 	stores   map[string]*store
 	rings    []*sharedRing
-	gate     gate
+	reading  gate // requests whose body is on its way
+	gate     gate // requests that came whole
 	requests sync.WaitGroup
 	retiring context.Context // done when the state is no longer the present one
 	retire   context.CancelFunc
@@ -84,7 +86,7 @@ func (p *Proxy) Reload(cfg Config) error {
 // build makes a state, with the open rings of the present one where they fit. It cannot
 // fail, since rings open later.
 func (p *Proxy) build(cfg Config) *state {
-	next := &state{cfg: cfg, now: cfg.Now, stores: map[string]*store{}, gate: newGate(cfg.MaxRequests)}
+	next := &state{cfg: cfg, now: cfg.Now, stores: map[string]*store{}, reading: newGate(4 * cfg.MaxRequests), gate: newGate(cfg.MaxRequests)}
 	next.retiring, next.retire = context.WithCancel(context.Background())
 	if next.now == nil {
 		next.now = time.Now
@@ -133,6 +135,9 @@ func (p *Proxy) retire(old *state) {
 			if err := r.close(); err != nil {
 				p.log.Error("closing a key ring failed", "ring", r.cfg.Name, "error", err.Error())
 			}
+			if !p.serves(r.cfg.Name) {
+				p.metrics.forgetRing(r.cfg.Name)
+			}
 		}
 	})
 }
@@ -147,6 +152,13 @@ func (p *Proxy) release(old *state) (unused []*sharedRing) {
 		}
 	}
 	return unused
+}
+
+// serves tells whether the present state has a ring of this name.
+func (p *Proxy) serves(ring string) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.state != nil && slices.ContainsFunc(p.state.rings, func(r *sharedRing) bool { return r.cfg.Name == ring })
 }
 
 // acquire gives the present state and counts a request in; nil when the proxy is closed.

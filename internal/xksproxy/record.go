@@ -2,6 +2,7 @@ package xksproxy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -25,6 +26,7 @@ func (p *Proxy) record(c *call, r *http.Request) {
 	}
 	p.metrics.count(store, c.route.op, c.status, name, took)
 
+	c.lookAtMetadata()
 	attrs := make([]slog.Attr, 0, 20)
 	add := func(key, value string) {
 		if value != "" {
@@ -56,14 +58,30 @@ func (p *Proxy) record(c *call, r *http.Request) {
 	if e, ok := errors.AsType[*panicError](c.err); ok {
 		attrs = append(attrs, slog.String("stack", e.stack))
 	}
-	if name == xksapi.AccessDeniedException {
+	switch name {
+	case xksapi.AccessDeniedException:
 		add("rule", c.rule)
+	case xksapi.AuthenticationFailedException:
+		add("claimedCredential", claimedKey(r))
 	}
 	if c.store == nil || c.err == errMethod {
 		add("method", r.Method)
 		add("path", r.URL.EscapedPath())
 	}
 	p.log.LogAttrs(context.Background(), levelOf(c.status), "request", attrs...)
+}
+
+// lookAtMetadata finds out for whom a signed request was that failed before anybody had
+// looked, because it was throttled or because the rest of it makes no sense: the log is where
+// somebody who saw an error in KMS looks for its kmsRequestId.
+func (c *call) lookAtMetadata() {
+	if c.err == nil || c.body == nil || c.metadata.KMSRequestID != "" {
+		return
+	}
+	var in xksapi.HealthRequest
+	if json.Unmarshal(c.body, &in) == nil {
+		c.understood(in.RequestMetadata)
+	}
 }
 
 func levelOf(status int) slog.Level {

@@ -170,7 +170,9 @@ func newHTTPServer(h http.Handler, log *log.Logger) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log,
-		Protocols:         new(http.Protocols),
+		// "OPTIONS *" is a path like others that do not exist.
+		DisableGeneralOptionsHandler: true,
+		Protocols:                    new(http.Protocols),
 	}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)

@@ -31,7 +31,8 @@ type Config struct {
 	HealthCache time.Duration
 	// MaxBody is the largest body in bytes; zero means 128 KiB, and less than 32 KiB is an error.
 	MaxBody int64
-	// MaxRequests is how many requests may run at once, signed or not; zero means 1024.
+	// MaxRequests is how many requests may run at once, signed or not; zero means 1024. Four
+	// times as many may be on their way, with a body that has not arrived yet.
 	MaxRequests int
 	// LivenessPath answers GET with 200 and needs no signature; empty means /livez.
 	LivenessPath string
@@ -225,6 +226,12 @@ func (r RingConfig) withDefaults(path string) (RingConfig, error) {
 	t.LoginTimeout = orDefault(t.LoginTimeout, 10*time.Second)
 	t.Members = append([]TokenMember(nil), t.Members...)
 	r.Tokens = &t
+	switch {
+	case t.SlowAfter < 0:
+		return r, &FieldError{path + ".slow_after", "must be above zero"}
+	case t.LoginTimeout < 0:
+		return r, &FieldError{path + ".login_timeout", "must be above zero"}
+	}
 	return r, t.check(path)
 }
 

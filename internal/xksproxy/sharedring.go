@@ -22,6 +22,7 @@ const unwellCache = 2 * time.Second
 type sharedRing struct {
 	Ring
 	cfg     RingConfig
+	log     *slog.Logger
 	uses    int // states that refer to it; guarded by Proxy.mu
 	seen    func(ring string, members []Member)
 	flight  singleflight.Group
@@ -31,10 +32,10 @@ type sharedRing struct {
 }
 
 func openRing(cfg RingConfig, log *slog.Logger, seen func(string, []Member)) *sharedRing {
-	r := &sharedRing{cfg: cfg, seen: seen}
+	r := &sharedRing{cfg: cfg, seen: seen, log: log.With("ring", cfg.Name)}
 	switch {
 	case cfg.Tokens != nil:
-		r.Ring = newTokenRing(*cfg.Tokens, log.With("ring", cfg.Name))
+		r.Ring = newTokenRing(*cfg.Tokens, r.log)
 	case cfg.Keys != nil:
 		r.Ring = &fileRing{name: cfg.Name, keys: cfg.Keys}
 	default:
@@ -71,10 +72,12 @@ func (r *sharedRing) health(ctx context.Context, cache time.Duration) ([]Member,
 	done := r.flight.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), r.cfg.Timeout)
 		defer cancel()
-		members := r.Health(ctx)
+		members := r.test(ctx)
 		r.mu.Lock()
+		before := r.members
 		r.members, r.checked = members, time.Now()
 		r.mu.Unlock()
+		r.logChanges(before, members)
 		r.seen(r.cfg.Name, members)
 		return members, nil
 	})
@@ -84,6 +87,37 @@ func (r *sharedRing) health(ctx context.Context, cache time.Duration) ([]Member,
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// logChanges tells of members whose state is not what it was; at first all are taken for active.
+func (r *sharedRing) logChanges(before, now []Member) {
+	was := map[string]string{}
+	for _, m := range before {
+		was[m.ID] = m.Status
+	}
+	for _, m := range now {
+		old := orDefault(was[m.ID], xksapi.Active)
+		if m.Status == old {
+			continue
+		}
+		level := slog.LevelWarn
+		if m.Status == xksapi.Active {
+			level = slog.LevelInfo
+		}
+		r.log.Log(context.Background(), level, "the state of a key manager has changed",
+			"member", m.ID, "was", old, "is", m.Status, "why", clean(m.Detail), "tookMs", m.Took.Milliseconds())
+	}
+}
+
+// test is Health; a panic in it, which nobody else would catch, makes the ring unavailable
+// and not the proxy.
+func (r *sharedRing) test(ctx context.Context) (members []Member) {
+	defer func() {
+		if v := recover(); v != nil {
+			members = []Member{{ID: r.cfg.Name, Model: "unknown", Status: xksapi.Unavailable, Detail: panicked(v).Error()}}
+		}
+	}()
+	return r.Health(ctx)
 }
 
 // warm opens the ring, which may take longer than a request can wait, and tests it.

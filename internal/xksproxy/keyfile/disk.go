@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"kastellan.dev/internal/rootkey"
@@ -208,6 +209,9 @@ func store(path string, f *File, sealer rootkey.Sealer) (err error) {
 	if _, err = tmp.Write(data); err != nil {
 		return err
 	}
+	if err = keepOwner(tmp, path); err != nil {
+		return err
+	}
 	if err = tmp.Sync(); err != nil {
 		return err
 	}
@@ -218,6 +222,31 @@ func store(path string, f *File, sealer rootkey.Sealer) (err error) {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// keepOwner gives the new file the mode and the owner of the one that it replaces: whoever
+// rotates a key as root must not take the file away from the proxy.
+func keepOwner(f *os.File, path string) error {
+	old, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := f.Chmod(old.Mode().Perm()); err != nil {
+		return err
+	}
+	made, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	was, ok1 := old.Sys().(*syscall.Stat_t)
+	is, ok2 := made.Sys().(*syscall.Stat_t)
+	if !ok1 || !ok2 || was.Uid == is.Uid && was.Gid == is.Gid {
+		return nil
+	}
+	return f.Chown(int(was.Uid), int(was.Gid))
 }
 
 func syncDir(dir string) error {

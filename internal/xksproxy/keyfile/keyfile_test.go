@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"kastellan.dev/internal/rootkey"
@@ -332,4 +333,36 @@ func FuzzParse(f *testing.F) {
 			t.Error("reading and writing changes the file")
 		}
 	})
+}
+
+func TestAnUpdateKeepsModeAndOwnerOfTheFile(t *testing.T) {
+	t.Parallel()
+	path, sealer := filepath.Join(t.TempDir(), "keys"), rootkey.Random().Direct()
+	if err := keyfile.Create(path, sealer); err != nil {
+		t.Fatal(err)
+	}
+	uid := os.Geteuid()
+	if uid == 0 { // only root can give files away
+		uid = 12345
+	}
+	if err := os.Chown(path, uid, -1); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	err := keyfile.Update(path, sealer, func(f *keyfile.File) error {
+		_, err := f.Add("k", true, true)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != uid || info.Mode().Perm() != 0o640 {
+		t.Errorf("the file has the owner %d and the mode %v", owner, info.Mode())
+	}
 }
