@@ -19,6 +19,7 @@ import (
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/pkcs11/pkcs11test"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/xksapi"
 )
@@ -40,7 +41,7 @@ func connectFails(t *testing.T, f failure) {
 		t.Fatalf("Connect did not answer at once: %v", err)
 	}
 	var entry types.CustomKeyStoresListEntry
-	eventually(t, "an outcome", func() bool {
+	polltest.Until(t, "an outcome", func() bool {
 		entry = s.Describe(id)
 		return entry.ConnectionState != types.ConnectionStateTypeConnecting
 	})

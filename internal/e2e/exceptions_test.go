@@ -17,6 +17,7 @@ import (
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/kms"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/store"
 	"kastellan.dev/internal/xksapi"
 )
@@ -156,7 +157,7 @@ func TestConnectCustomKeyStoreThrowsEveryException(t *testing.T) {
 	wantError(t, connect("stranger", c.hsm), "CustomKeyStoreNotFoundException")
 	c.proxy.Fleet(xksapi.Unavailable)
 	wantError(t, connect(admin, c.public), "")
-	eventually(t, "FAILED", func() bool { return c.Describe(c.public).ConnectionState == types.ConnectionStateTypeFailed })
+	polltest.Until(t, "FAILED", func() bool { return c.Describe(c.public).ConnectionState == types.ConnectionStateTypeFailed })
 	wantError(t, connect(admin, c.public), "CustomKeyStoreInvalidStateException")
 	cluster := &c.Config.HSM.Clusters[slices.IndexFunc(c.Config.HSM.Clusters, func(cl config.Cluster) bool { return cl.ID == c.used.ID })]
 	cluster.State = "INITIALIZED"

@@ -13,6 +13,7 @@ import (
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/pkcs11/pkcs11test"
+	"kastellan.dev/internal/polltest"
 )
 
 // load keeps clients encrypting and decrypting until stop is called, which
@@ -51,7 +52,7 @@ func load(t *testing.T, clients int, call func() error) (stop func() (calls int6
 	reached = func(n int64) {
 		t.Helper()
 		goal := count.Load() + n
-		eventually(t, "enough calls", func() bool { return count.Load() >= goal })
+		polltest.Until(t, "enough calls", func() bool { return count.Load() >= goal })
 	}
 	return stop, reached
 }
@@ -89,7 +90,7 @@ func TestOneOfTwoHSMsGoesUnderLoad(t *testing.T) {
 			for _, err := range failures {
 				t.Error(err)
 			}
-			eventually(t, "the HSM back in service", func() bool {
+			polltest.Until(t, "the HSM back in service", func() bool {
 				_, err := s.Client(admin).CreateKey(t.Context(), &awskms.CreateKeyInput{Origin: types.OriginTypeAwsCloudhsm, CustomKeyStoreId: &id})
 				return err == nil // which takes two HSMs
 			})
@@ -135,5 +136,5 @@ func TestAConnectedStoreOutlivesAnOutage(t *testing.T) {
 		t.Errorf("an outage made the store %s", state)
 	}
 	proxy.ListenAt(proxy.Address)
-	eventually(t, "the key working again", func() bool { return p.roundTrip(key) == nil })
+	polltest.Until(t, "the key working again", func() bool { return p.roundTrip(key) == nil })
 }

@@ -24,6 +24,7 @@ import (
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/kms"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/rootkey"
 )
 
@@ -283,7 +284,7 @@ func (p *process) await(id string, want types.ConnectionStateType) error {
 func (e *estate) settle(t *testing.T, p *process, point string) {
 	t.Helper()
 	for _, id := range []string{e.hsm, e.xks} {
-		eventually(t, "an end of CONNECTING and DISCONNECTING after a death at "+point, func() bool {
+		polltest.Until(t, "an end of CONNECTING and DISCONNECTING after a death at "+point, func() bool {
 			state, err := p.state(id)
 			if err != nil {
 				t.Fatal(err)
@@ -301,7 +302,7 @@ func (e *estate) settle(t *testing.T, p *process, point string) {
 		}
 	}
 	for _, sealed := range e.sealed {
-		eventually(t, "a decryption after a death at "+point, func() bool {
+		polltest.Until(t, "a decryption after a death at "+point, func() bool {
 			out, err := p.Decrypt(context(), &awskms.DecryptInput{CiphertextBlob: sealed})
 			return err == nil && string(out.Plaintext) == "kept"
 		})

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
@@ -37,18 +36,6 @@ func wantError(t *testing.T, err error, code string) {
 		t.Errorf("got %v, want %s", err, code)
 	case code != "" && api.ErrorCode() != code:
 		t.Errorf("got %s (%s), want %s", api.ErrorCode(), api.ErrorMessage(), code)
-	}
-}
-
-// eventually waits until what holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not come about", what)
-		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

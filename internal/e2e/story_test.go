@@ -10,6 +10,7 @@ import (
 
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/keystore/xks/xkstest"
+	"kastellan.dev/internal/polltest"
 )
 
 func context() stdcontext.Context { return stdcontext.Background() }
@@ -133,7 +134,7 @@ func TestARestartBringsEverythingBackWithoutHelp(t *testing.T) {
 	p.Restart()
 	p.client = p.Client(admin)
 	for origin := range p.keys {
-		eventually(t, string(origin)+" serving again", func() bool {
+		polltest.Until(t, string(origin)+" serving again", func() bool {
 			plaintext, err := p.decrypt(sealed[origin])
 			return err == nil && plaintext == "before"
 		})

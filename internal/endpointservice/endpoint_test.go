@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"kastellan.dev/internal/endpointservice"
+	"kastellan.dev/internal/polltest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -88,21 +89,6 @@ func dial(t *testing.T, e *endpointservice.Endpoint) (net.Conn, string) {
 	return c, string(zone)
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 func TestZonesTakeTurns(t *testing.T) {
 	t.Parallel()
 	const local = "127.0.0.1:0"
@@ -152,7 +138,7 @@ func TestDeadTargetIsPassedOverAndFoundBack(t *testing.T) {
 		t.Error("the dead target counts as living")
 	}
 	listen(t, "a", address)
-	eventually(t, "the probe", func() bool { return e.State()[address] })
+	polltest.Until(t, "the probe", func() bool { return e.State()[address] })
 	zones := map[string]bool{}
 	for range 2 {
 		_, zone := dial(t, e)

@@ -10,6 +10,7 @@ import (
 
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/polltest"
 )
 
 func TestCreateKeyRefuses(t *testing.T) {
@@ -62,7 +63,7 @@ func TestAnExternalKeyBelongsToOneKMSKey(t *testing.T) {
 	wantCode(t, err, kmsapi.XksKeyNotFound)
 	w.xks.answer("CreateKey", nil)
 	var key *kmsapi.KeyMetadata
-	eventually(t, "the external key to be free after the failure", func() bool {
+	polltest.Until(t, "the external key to be free after the failure", func() bool {
 		out, err := do[kmsapi.CreateKeyResponse](w, root(account), "CreateKey", in)
 		if err == nil {
 			key = out.KeyMetadata
@@ -75,7 +76,7 @@ func TestAnExternalKeyBelongsToOneKMSKey(t *testing.T) {
 	_, err = do[kmsapi.CreateKeyResponse](w, root(account), "CreateKey", in)
 	wantCode(t, err, kmsapi.XksKeyAlreadyInUse)
 	w.clock.Advance(7 * 24 * time.Hour)
-	eventually(t, "the external key to be free after the deletion", func() bool {
+	polltest.Until(t, "the external key to be free after the deletion", func() bool {
 		_, err := do[kmsapi.CreateKeyResponse](w, root(account), "CreateKey", in)
 		return err == nil
 	})
@@ -116,7 +117,7 @@ func TestADueKeyIsDeletedWithItsAliasesAndItsMaterial(t *testing.T) {
 	}
 	w.waitFor(id, kmsapi.Disconnected)
 	w.clock.Advance(time.Second)
-	eventually(t, "the deletion", func() bool {
+	polltest.Until(t, "the deletion", func() bool {
 		_, err := do[kmsapi.DescribeKeyResponse](w, root(account), "DescribeKey", &kmsapi.DescribeKeyRequest{KeyID: key.KeyID})
 		return kmsapi.CodeOf(err) == kmsapi.NotFound
 	})
@@ -124,12 +125,12 @@ func TestADueKeyIsDeletedWithItsAliasesAndItsMaterial(t *testing.T) {
 	if len(aliases.Aliases) != 0 {
 		t.Error("the alias survived its key")
 	}
-	eventually(t, "the record of the deletion", func() bool { return strings.Contains(w.audit.String(), `"eventName":"DeleteKey"`) })
+	polltest.Until(t, "the record of the deletion", func() bool { return strings.Contains(w.audit.String(), `"eventName":"DeleteKey"`) })
 	if w.hsm.keyCount() != 1 {
 		t.Error("the material went although the store was away")
 	}
 	w.connected(id)
-	eventually(t, "the destruction of the material", func() bool { return w.hsm.keyCount() == 0 })
+	polltest.Until(t, "the destruction of the material", func() bool { return w.hsm.keyCount() == 0 })
 }
 
 func TestDeletionIsCaughtUpAfterDowntime(t *testing.T) {
@@ -140,7 +141,7 @@ func TestDeletionIsCaughtUpAfterDowntime(t *testing.T) {
 	w.s.Close()
 	w.clock.Advance(8 * 24 * time.Hour)
 	w.start()
-	eventually(t, "the deletion", func() bool {
+	polltest.Until(t, "the deletion", func() bool {
 		_, err := do[kmsapi.DescribeKeyResponse](w, root(account), "DescribeKey", &kmsapi.DescribeKeyRequest{KeyID: key.KeyID})
 		return kmsapi.CodeOf(err) == kmsapi.NotFound
 	})

@@ -12,6 +12,7 @@ import (
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/secret"
 )
 
@@ -429,7 +430,7 @@ func TestAConnectedStoreTakesUpANewCredential(t *testing.T) {
 	must(do[kmsapi.UpdateCustomKeyStoreResponse](w, root(account), "UpdateCustomKeyStore", &kmsapi.UpdateCustomKeyStoreRequest{
 		CustomKeyStoreID: id, XksProxyAuthenticationCredential: credential,
 	}))(t)
-	eventually(t, "a new connection in place of the old one", func() bool {
+	polltest.Until(t, "a new connection in place of the old one", func() bool {
 		_, resumes, open := w.xks.counts()
 		return resumes == 1 && open == 1
 	})

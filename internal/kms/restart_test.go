@@ -8,6 +8,7 @@ import (
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/store"
 )
 
@@ -20,7 +21,7 @@ func TestAConnectedStoreServesAgainAfterARestartWithoutConnecting(t *testing.T) 
 	in := &kmsapi.EncryptRequest{KeyID: key.KeyID, Plaintext: secretBytes("x")}
 	sealed := must(do[kmsapi.EncryptResponse](w, root(account), "Encrypt", in))(t)
 	w.restart()
-	eventually(t, "the connection", func() bool {
+	polltest.Until(t, "the connection", func() bool {
 		_, err := do[kmsapi.DecryptResponse](w, root(account), "Decrypt", &kmsapi.DecryptRequest{CiphertextBlob: sealed.CiphertextBlob})
 		return err == nil
 	})
@@ -90,13 +91,13 @@ func TestTwoProcessesShareTheWork(t *testing.T) {
 	t.Cleanup(second.Close)
 	id := w.createHSM("hsm", cluster)
 	w.connected(id)
-	eventually(t, "a connection in each process", func() bool {
+	polltest.Until(t, "a connection in each process", func() bool {
 		connects, resumes, open := w.hsm.counts()
 		return connects == 1 && resumes == 1 && open == 2
 	})
 	key := w.createKey(&kmsapi.CreateKeyRequest{Origin: kmsapi.OriginAWSCloudHSM, CustomKeyStoreID: id})
 	other := &world{t: t, s: second}
-	eventually(t, "the key in the other process", func() bool {
+	polltest.Until(t, "the key in the other process", func() bool {
 		_, err := do[kmsapi.EncryptResponse](other, root(account), "Encrypt", &kmsapi.EncryptRequest{KeyID: key.KeyID, Plaintext: secretBytes("x")})
 		return err == nil
 	})
@@ -104,7 +105,7 @@ func TestTwoProcessesShareTheWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.waitFor(id, kmsapi.Disconnected)
-	eventually(t, "no connection in either", func() bool {
+	polltest.Until(t, "no connection in either", func() bool {
 		_, _, open := w.hsm.counts()
 		return open == 0
 	})

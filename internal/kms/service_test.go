@@ -19,6 +19,7 @@ import (
 	"kastellan.dev/internal/keystore/soft"
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/store/bolt"
 )
 
@@ -159,18 +160,6 @@ func wantCode(t *testing.T, err error, code kmsapi.Code) {
 	}
 }
 
-// eventually waits until what holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not come about", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 func (w *world) createHSM(name, clusterID string) string {
 	w.t.Helper()
 	out := must(do[kmsapi.CreateCustomKeyStoreResponse](w, root(account), "CreateCustomKeyStore", &kmsapi.CreateCustomKeyStoreRequest{
@@ -200,7 +189,7 @@ func (w *world) describe(id string) kmsapi.CustomKeyStoresListEntry {
 
 func (w *world) waitFor(id string, state kmsapi.ConnectionState) {
 	w.t.Helper()
-	eventually(w.t, string(state), func() bool { return w.describe(id).ConnectionState == state })
+	polltest.Until(w.t, string(state), func() bool { return w.describe(id).ConnectionState == state })
 }
 
 func (w *world) connect(id string) error {

@@ -13,6 +13,7 @@ import (
 
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/pkcs11/pkcs11test"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/secret"
 )
 
@@ -110,7 +111,7 @@ func TestCallerNeedNotWaitForTheModule(t *testing.T) {
 	ctx, cancel := context.WithCancel(testContext(t))
 	failed := make(chan error, 1)
 	go func() { failed <- b.encrypt(ctx) }()
-	eventually(t, "the call to hang", func() bool { return b.faults.Hits(t, "C_Encrypt") == 1 })
+	polltest.Until(t, "the call to hang", func() bool { return b.faults.Hits(t, "C_Encrypt") == 1 })
 	cancel()
 	if err := <-failed; !errors.Is(err, context.Canceled) {
 		t.Errorf("the caller that went away: %v", err)
@@ -133,7 +134,7 @@ func TestQueueIsBounded(t *testing.T) {
 	for range 5 { // two run and three wait
 		wg.Go(func() { errs <- b.encrypt(testContext(t)) })
 	}
-	eventually(t, "ErrBusy", func() bool {
+	polltest.Until(t, "ErrBusy", func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		return errors.Is(b.encrypt(ctx), pkcs11.ErrBusy)
@@ -307,21 +308,5 @@ func TestClosedTokenRefuses(t *testing.T) {
 	}
 	if _, err := token.Info(testContext(t)); err == nil {
 		t.Error("a closed token answers")
-	}
-}
-
-// eventually waits until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(testTime)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited in vain for %s", what)
-		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/pkcs11/pkcs11test"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/secret"
 )
 
@@ -120,7 +121,7 @@ func TestChildEndsWithItsParent(t *testing.T) {
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the child to end", func() bool { return gone(p.child) })
+	polltest.Until(t, "the child to end", func() bool { return gone(p.child) })
 }
 
 func TestChildKeepsNothingOfItsParent(t *testing.T) {
@@ -156,11 +157,11 @@ func TestChildFinishesWhatItIsDoingWhenItsParentDies(t *testing.T) {
 	if _, err := io.WriteString(p.in, "go\n"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the PIN to be changing", func() bool { return faults.Hits(t, "C_SetPIN") == 1 })
+	polltest.Until(t, "the PIN to be changing", func() bool { return faults.Hits(t, "C_SetPIN") == 1 })
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the child to end", func() bool { return gone(p.child) })
+	polltest.Until(t, "the child to end", func() bool { return gone(p.child) })
 	plain.PIN += "-changed"
 	openLoggedIn(t, plain, plain.Config())
 }

@@ -11,6 +11,7 @@ import (
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/pkcs11/pkcs11test"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/secret"
 )
 
@@ -140,7 +141,7 @@ func TestConnecting(t *testing.T) {
 			t.Errorf("Random: %v", err)
 		}
 		r.fail(1, nil)
-		eventually(t, "both serve", allHealthy(c))
+		polltest.Until(t, "both serve", allHealthy(c))
 		createKey(t, c)
 	})
 	t.Run("makes no cluster key while a member is away that may have one", func(t *testing.T) {
@@ -152,7 +153,7 @@ func TestConnecting(t *testing.T) {
 			t.Error("there is a cluster key")
 		}
 		r.fail(1, nil)
-		eventually(t, "both serve", allHealthy(c))
+		polltest.Until(t, "both serve", allHealthy(c))
 		_, err := c.CreateKey(t.Context(), call("CreateKey"), keystore.NewKey{ID: "x", ARN: "y"})
 		wantCode(t, err, kmsapi.CloudHsmClusterInvalidConfiguration)
 		closeConnection(c)

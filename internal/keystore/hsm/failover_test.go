@@ -18,6 +18,7 @@ import (
 	"kastellan.dev/internal/keystore/hsm"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/polltest"
 )
 
 // signalModules sends a signal to the module processes of a member.
@@ -111,16 +112,16 @@ func TestMemberThatDiesUnderLoadFailsNoCall(t *testing.T) {
 			c := r.connect(t)
 			key := createKey(t, c)
 			count, stop := load(t, c, key, 20*time.Second)
-			eventually(t, "the load runs", func() bool { return count() > 100 })
+			polltest.Until(t, "the load runs", func() bool { return count() > 100 })
 
 			show := r.hide(t, 0)
 			r.signalModules(t, 0, tt.signal)
-			eventually(t, "the member is out of service", func() bool { return states(c)[0] == hsm.Unhealthy })
+			polltest.Until(t, "the member is out of service", func() bool { return states(c)[0] == hsm.Unhealthy })
 			seen := count()
-			eventually(t, "the others carry on", func() bool { return count() > seen+100 })
+			polltest.Until(t, "the others carry on", func() bool { return count() > seen+100 })
 			second := createKey(t, c) // while the first member is away
 			show()
-			eventually(t, "the member serves again", allHealthy(c))
+			polltest.Until(t, "the member serves again", allHealthy(c))
 			stop()
 
 			sealed := mustEncrypt(t, c, second)
@@ -174,7 +175,7 @@ func TestFailures(t *testing.T) {
 		wantCode(t, err, kmsapi.DependencyTimeout)
 		r.fail(0, nil)
 		r.fail(1, nil)
-		eventually(t, "both serve again", allHealthy(c))
+		polltest.Until(t, "both serve again", allHealthy(c))
 		mustEncrypt(t, c, key)
 	})
 	t.Run("bad ciphertexts take no member out of service", func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/pkcs11/pkcs11test"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/secret"
 )
 
@@ -63,7 +64,7 @@ func TestKeyThatVanishesFromOneMemberIsRestored(t *testing.T) {
 	key := createKey(t, c)
 	sealed := mustEncrypt(t, c, key)
 	r.destroy(t, 0, key.ARN)
-	eventually(t, "the key is back", func() bool {
+	polltest.Until(t, "the key is back", func() bool {
 		mustDecrypt(t, c, key, sealed)
 		return r.has(t, 0, key.ARN)
 	})
@@ -81,7 +82,7 @@ func TestKeyThatVanishesFromAllMembersIsMissed(t *testing.T) {
 	r.destroy(t, 0, key.ARN)
 	r.destroy(t, 1, key.ARN)
 	c = r.resume(t)
-	eventually(t, "both serve", allHealthy(c))
+	polltest.Until(t, "both serve", allHealthy(c))
 	_, err := c.Encrypt(t.Context(), call("Encrypt"), key, nil, []byte("x"), nil)
 	wantCode(t, err, kmsapi.KMSInvalidState)
 	if !strings.Contains(err.Error(), "does not have the key material") {
@@ -132,7 +133,7 @@ func TestCreateKeyIsUndoneWhenItFails(t *testing.T) {
 			}
 			r.fail(0, nil)
 			r.fail(1, nil)
-			eventually(t, "both serve", allHealthy(c))
+			polltest.Until(t, "both serve", allHealthy(c))
 			if err := c.DeleteKey(t.Context(), call("CreateKey"), keystore.Key{ID: nk.ID, ARN: nk.ARN}); err != nil {
 				t.Fatalf("DeleteKey: %v", err)
 			}
@@ -160,7 +161,7 @@ func TestDeletedKeyIsNotBroughtBackByAMemberThatWasAway(t *testing.T) {
 	c := r.connect(t)
 	key := createKey(t, c)
 	r.fail(2, always(pkcs11.ErrLost))
-	eventually(t, "the member is away", func() bool { return states(c)[2] != "HEALTHY" })
+	polltest.Until(t, "the member is away", func() bool { return states(c)[2] != "HEALTHY" })
 	if err := c.DeleteKey(t.Context(), call("DeleteKey"), key); err == nil {
 		t.Fatal("DeleteKey succeeded although a member that has the key is away")
 	}
@@ -168,7 +169,7 @@ func TestDeletedKeyIsNotBroughtBackByAMemberThatWasAway(t *testing.T) {
 		t.Error("the key is still on the members that are there")
 	}
 	r.fail(2, nil)
-	eventually(t, "all serve", allHealthy(c))
+	polltest.Until(t, "all serve", allHealthy(c))
 	if r.has(t, 0, key.ARN) || r.has(t, 1, key.ARN) {
 		t.Error("the member that was away brought the key back")
 	}
@@ -235,7 +236,7 @@ func TestModuleThatReplicatesIsWaitedFor(t *testing.T) {
 	twin.Env = append([]string{"OTHER=way"}, token.Env...)
 	r := rigOn(t, []pkcs11test.TokenRef{token, twin}, func(r *rig) { r.cluster().Replication = cloudhsm.ReplicationModule })
 	c := r.connect(t)
-	eventually(t, "both serve", allHealthy(c)) // SoftHSM2 may refuse two processes that log in at once
+	polltest.Until(t, "both serve", allHealthy(c)) // SoftHSM2 may refuse two processes that log in at once
 	key := createKey(t, c)
 	for range 4 {
 		mustDecrypt(t, c, key, mustEncrypt(t, c, key))

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/polltest"
 )
 
 var errInterrupted = errors.New("interrupted")
@@ -59,7 +60,7 @@ func TestRotationIsRecoveredAfterAnInterruption(t *testing.T) {
 				t.Fatal("nothing was interrupted")
 			}
 			if c != nil {
-				eventually(t, "both members serve", allHealthy(c))
+				polltest.Until(t, "both members serve", allHealthy(c))
 				closeConnection(c)
 			}
 			c = r.connect(t)
@@ -92,7 +93,7 @@ func TestMemberThatMissedManyConnectionsCatchesUp(t *testing.T) {
 		t.Fatalf("%d candidates, want the current password and two older ones", n)
 	}
 	r.fail(1, nil)
-	eventually(t, "both members serve", allHealthy(c))
+	polltest.Until(t, "both members serve", allHealthy(c))
 	createKey(t, c)
 	if !r.pin(t, 1, r.pw.Candidates()[0]) {
 		t.Error("the member that was away does not have the current password")
@@ -123,7 +124,7 @@ func TestMemberWithAnUnknownPasswordIsLeftAloneAfterFewAttempts(t *testing.T) {
 		}
 		return nil
 	})
-	eventually(t, "the supervisor has tried often", func() bool {
+	polltest.Until(t, "the supervisor has tried often", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return infos > 10

@@ -13,13 +13,14 @@ import (
 	"kastellan.dev/internal/keystore/xks"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/xksapi"
 )
 
 // settled waits until the polls that warm a new connection have ended.
 func settled(t *testing.T, r *rig) {
 	t.Helper()
-	eventually(t, "the first polls", func() bool { return r.proxy.Count(xkstest.Health) >= 5 })
+	polltest.Until(t, "the first polls", func() bool { return r.proxy.Count(xkstest.Health) >= 5 })
 }
 
 func TestOnlyTimeoutsAreTriedOnceMore(t *testing.T) {
@@ -179,7 +180,7 @@ func TestTooManyCallsUnderWayAreThrottled(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "three calls under way", func() bool { return r.proxy.Count(xkstest.Encrypt) == 3 })
+	polltest.Until(t, "three calls under way", func() bool { return r.proxy.Count(xkstest.Encrypt) == 3 })
 	if h := c.(keystore.Reporter).Health().(xks.Health); h.InFlight != 3 {
 		t.Errorf("%d calls are told to be under way", h.InFlight)
 	}
@@ -202,10 +203,10 @@ func TestClosingWaitsForCallsAndRefusesOthers(t *testing.T) {
 		_, err := decrypt(context.Background(), c, k, sealed, "")
 		failed <- err
 	}()
-	eventually(t, "a call under way", func() bool { return r.proxy.Count(xkstest.Decrypt) == 1 })
+	polltest.Until(t, "a call under way", func() bool { return r.proxy.Count(xkstest.Decrypt) == 1 })
 	closed := make(chan struct{})
 	go func() { c.Close(context.Background()); close(closed) }()
-	eventually(t, "refusals", func() bool {
+	polltest.Until(t, "refusals", func() bool {
 		_, err := c.Encrypt(t.Context(), call("Encrypt"), k, nil, []byte("x"), nil)
 		return kmsapi.CodeOf(err) == kmsapi.KMSInvalidState
 	})
@@ -235,9 +236,9 @@ func TestResumingNeedsNoProxy(t *testing.T) {
 	_, err := decrypt(t.Context(), c, k, sealed, "")
 	wantCode(t, "without a proxy", err, kmsapi.KMSInvalidState)
 	health := func() xks.Health { return c.(keystore.Reporter).Health().(xks.Health) }
-	eventually(t, "a failed poll", func() bool { return health().Failure != "" })
+	polltest.Until(t, "a failed poll", func() bool { return health().Failure != "" })
 	r.proxy.ListenAt(r.proxy.Address)
-	eventually(t, "a good poll", func() bool { return health().Failure == "" && !health().LastSuccess.IsZero() })
+	polltest.Until(t, "a good poll", func() bool { return health().Failure == "" && !health().LastSuccess.IsZero() })
 	if plaintext, err := decrypt(t.Context(), c, k, sealed, ""); err != nil || plaintext != "x" {
 		t.Errorf("decrypted %q, %v", plaintext, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"kastellan.dev/internal/keystore/xks"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/xksapi"
 )
@@ -87,7 +88,7 @@ func TestThrottledCallsAreCounted(t *testing.T) {
 		_, err := c.Encrypt(context.Background(), call("Encrypt"), k, nil, []byte("x"), nil)
 		done <- err
 	}()
-	eventually(t, "a call under way", func() bool { return r.proxy.Count(xkstest.Encrypt) == 1 })
+	polltest.Until(t, "a call under way", func() bool { return r.proxy.Count(xkstest.Encrypt) == 1 })
 	_, err := c.Encrypt(t.Context(), call("ReEncrypt"), k, nil, []byte("x"), nil)
 	wantCode(t, "the second", err, kmsapi.Throttling)
 	close(release)
@@ -118,7 +119,7 @@ func TestStoreIsShownWhileItIsConnected(t *testing.T) {
 	r.proxy.SetSecret(right)
 	r.proxy.Fleet(xksapi.Active, xksapi.Degraded, xksapi.Degraded, xksapi.Unavailable)
 	c := r.connect(t)
-	eventually(t, "the states", func() bool {
+	polltest.Until(t, "the states", func() bool {
 		s := states()
 		return s["state=Active"] == 1 && s["state=Degraded"] == 2 && s["state=Unavailable"] == 1
 	})
@@ -126,7 +127,7 @@ func TestStoreIsShownWhileItIsConnected(t *testing.T) {
 		t.Errorf("the certificate is good for %v days", days)
 	}
 	r.proxy.Fleet(xksapi.Unavailable)
-	eventually(t, "the fall of the fleet", func() bool { return states()["state=Unavailable"] == 1 && states()["state=Active"] == 0 })
+	polltest.Until(t, "the fall of the fleet", func() bool { return states()["state=Unavailable"] == 1 && states()["state=Active"] == 0 })
 	if got := values(t, registry, "kastellan_xks_proxy_errors_total"); len(got) != 1 { // the wrong secret's
 		t.Errorf("key managers that are unavailable count as errors of the proxy: %v", got)
 	}

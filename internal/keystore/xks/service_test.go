@@ -14,6 +14,7 @@ import (
 	"kastellan.dev/internal/keystore/xks"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/polltest"
 )
 
 func TestServicesThatBreakARule(t *testing.T) {
@@ -132,13 +133,13 @@ func TestTargetThatDiesUnderLoadFailsNoCall(t *testing.T) {
 				from := done.Load()
 				return func() bool { return done.Load() >= from+n || t.Failed() }
 			}
-			eventually(t, "calls before", served(100))
+			polltest.Until(t, "calls before", served(100))
 			revive := die(r, r.proxy.Address)
-			eventually(t, "calls without it", served(200))
+			polltest.Until(t, "calls without it", served(200))
 			revive()
 			targets := func() map[string]bool { return c.(keystore.Reporter).Health().(xks.Health).Targets }
-			eventually(t, "the target to be found back", func() bool { return targets()[r.proxy.Address] || t.Failed() })
-			eventually(t, "calls afterwards", served(100))
+			polltest.Until(t, "the target to be found back", func() bool { return targets()[r.proxy.Address] || t.Failed() })
+			polltest.Until(t, "calls afterwards", served(100))
 			stop()
 			wg.Wait()
 		})

@@ -13,6 +13,7 @@ import (
 	"kastellan.dev/internal/keystore/xks"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/polltest"
 )
 
 // stopped is a proxy whose process stands still: the kernel takes connections
@@ -57,7 +58,7 @@ func TestStoppedProxyDoesNotHoardConnections(t *testing.T) {
 	if r.proxy.Connections() < 2 {
 		t.Fatalf("%d connections were made", r.proxy.Connections())
 	}
-	eventually(t, "all connections to be given up", func() bool { return s.open.Load() == 0 })
+	polltest.Until(t, "all connections to be given up", func() bool { return s.open.Load() == 0 })
 }
 
 func TestDialEndsWhenItsTimeIsUp(t *testing.T) {

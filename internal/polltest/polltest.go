@@ -1,0 +1,28 @@
+// Package polltest waits, in tests, for what other goroutines and processes
+// bring about. It gives up after a time that no healthy test comes near, so
+// that a busy machine makes tests slow and not red.
+package polltest
+
+import (
+	"testing"
+	"time"
+)
+
+// patience is how long Until waits.
+const patience = time.Minute
+
+// Until waits until a condition holds, and ends the test if it does not come about.
+func Until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
