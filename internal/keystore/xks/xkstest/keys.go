@@ -14,6 +14,8 @@ type Key struct {
 	Spec   string   // AES_256
 	Status string   // ENABLED
 	Usage  []string // ENCRYPT, DECRYPT
+	// Material is the AES-256 key of a new external key; random, if nil.
+	Material []byte
 }
 
 type key struct {
@@ -42,7 +44,10 @@ func (p *Proxy) SetKey(k Key) {
 		p.keys[k.ID] = &key{k, old.aead}
 		return
 	}
-	block, err := aes.NewCipher(randomBytes(32))
+	if k.Material == nil {
+		k.Material = randomBytes(32)
+	}
+	block, err := aes.NewCipher(k.Material)
 	if err != nil {
 		p.t.Fatal(err)
 	}
