@@ -73,12 +73,12 @@ func (r *sharedRing) health(ctx context.Context, cache time.Duration) ([]Member,
 		ctx, cancel := context.WithTimeout(context.Background(), r.cfg.Timeout)
 		defer cancel()
 		members := r.test(ctx)
-		r.mu.Lock()
-		before := r.members
-		r.members, r.checked = members, time.Now()
-		r.mu.Unlock()
+		before, _ := r.remembered(0)
 		r.logChanges(before, members)
 		r.seen(r.cfg.Name, members)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.members, r.checked = members, time.Now()
 		return members, nil
 	})
 	select {

@@ -100,7 +100,7 @@ func (r *tokenRing) do(ctx context.Context, fn func(context.Context, *member, *s
 	members := r.order()
 	var failure error
 	for i, m := range members {
-		attempt, cancel := share(ctx, len(members)-i)
+		attempt, cancel := share(ctx, i == len(members)-1)
 		err := m.use(attempt, fn)
 		cancel()
 		var final *Error
@@ -118,13 +118,14 @@ func (r *tokenRing) do(ctx context.Context, fn func(context.Context, *member, *s
 	return answer(failure)
 }
 
-// share bounds an attempt so that the attempts after it have as much time left.
-func share(ctx context.Context, attempts int) (context.Context, context.CancelFunc) {
+// share gives an attempt half of the time that is left, and the last one all of it. (The
+// same time for each would be too little for any, in a ring of many.)
+func share(ctx context.Context, last bool) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
-	if !ok || attempts == 1 {
+	if !ok || last {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(attempts))
+	return context.WithTimeout(ctx, time.Until(deadline)/2)
 }
 
 // order gives the members from a random one on, those under suspicion last. (In

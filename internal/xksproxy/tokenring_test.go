@@ -71,6 +71,29 @@ func TestAMemberThatHangsCostsAShareOfTheTime(t *testing.T) {
 	}
 }
 
+func TestManyMembersThatTakeTheirTimeServe(t *testing.T) {
+	t.Parallel()
+	tokens := make([]*fakeToken, 10)
+	for i := range tokens {
+		tokens[i] = newFakeToken(t, xksproxytest.Key)
+	}
+	cfg := tokenConfig(tokens...)
+	cfg.Rings[0].Timeout = 2 * time.Second
+	p := newProxy(t, cfg)
+	p.Warm(t.Context())
+	for _, token := range tokens {
+		token.break_(func(ctx context.Context, call string) error {
+			select {
+			case <-time.After(300 * time.Millisecond): // more than a tenth of the time, less than half
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}
+	encrypt(t, p, "key-1", "x", "")
+}
+
 func TestALostSessionIsMadeAnewWithoutTheCallerNoticing(t *testing.T) {
 	t.Parallel()
 	token := newFakeToken(t, xksproxytest.Key)
