@@ -2,6 +2,7 @@ package xks_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/endpointservice"
+	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/keystore/xks"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/kmsapi"
@@ -117,4 +119,49 @@ func blackHoles(t *testing.T) func(*endpointservice.Service) {
 			s.Targets[i].Address = xkstest.BlackHole(t)
 		}
 	}
+}
+
+// One of two targets stands still: whoever meets it first is tried once more,
+// and that must lead to the other one.
+func TestTargetThatStandsStillFailsNoCall(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, xkstest.Options{}, throughService(t, nil), timeout(500*time.Millisecond))
+	still := r.proxy.Address
+	r.proxy.OnConnection(func(c net.Conn) net.Conn {
+		if c.LocalAddr().String() == still {
+			return new(stopped).connection(c)
+		}
+		return c
+	})
+	c := r.resume(t)
+	all := func() (errs []error) {
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				_, err := c.CreateKey(context.Background(), call("CreateKey"), newKey(externalKey))
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			})
+		}
+		wg.Wait()
+		return errs
+	}
+	if err := errors.Join(all()...); err != nil {
+		t.Errorf("a call failed: %v", err)
+	}
+
+	// When no call ends, each one needs a connection of its own, and some get no further than the handshake.
+	r.proxy.Fail(xkstest.Metadata, r.proxy.Hang())
+	done := make(chan []error)
+	go func() { done <- all() }()
+	targets := func() map[string]bool { return c.(keystore.Reporter).Health().(xks.Health).Targets }
+	polltest.Until(t, "the target to be given up", func() bool { return !targets()[still] })
+	for address, alive := range targets() {
+		if address != still && !alive {
+			t.Error("the other target was given up too")
+		}
+	}
+	<-done
 }

@@ -25,7 +25,7 @@ type watch struct {
 	mu        sync.Mutex
 	done      bool
 	steps     map[string]func(detail string, err error) // begun and not ended
-	reached   bool                                      // a TCP connection was made or found
+	reached   string                                    // address to which a TCP connection was made last
 	conn      net.Conn                                  // that the request was sent on, TLS established
 	handshake error                                     // why the TLS handshake failed
 	answering bool                                      // a byte of the answer came
@@ -35,10 +35,15 @@ func (w *watch) hooks() *httptrace.ClientTrace {
 	hooks := &httptrace.ClientTrace{
 		// Again for each pooled connection that turned out to be closed: how far those came says nothing.
 		GetConn: func(string) {
-			w.with(func() { w.reached, w.conn, w.handshake, w.answering = false, nil, nil, false })
+			w.with(func() { w.reached, w.conn, w.handshake, w.answering = "", nil, nil, false })
 		},
 		ConnectDone: func(_, address string, err error) {
-			w.with(func() { w.reached = w.reached || err == nil; w.end("connect "+address, "", err) })
+			w.with(func() {
+				if err == nil {
+					w.reached = address
+				}
+				w.end("connect "+address, "", err)
+			})
 		},
 		TLSHandshakeDone: func(state tls.ConnectionState, err error) {
 			w.with(func() { w.handshake = err; w.end("TLS handshake", describeTLS(state, err), err) })
@@ -106,12 +111,13 @@ func (w *watch) finish(err error) {
 	}
 }
 
-// remote is the address that the request was sent to; empty if it was not sent.
+// remote is the address that the request was sent to, or would have been after
+// the TLS handshake; empty if it did not come as far as that.
 func (w *watch) remote() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.conn == nil {
-		return ""
+		return w.reached
 	}
 	return w.conn.RemoteAddr().String()
 }
@@ -130,7 +136,7 @@ func (w *watch) classify(err error, late bool) error {
 func (w *watch) outcomeOf(err error, late bool) outcome {
 	switch {
 	case late || isTimeout(err):
-		if w.reached || w.conn != nil {
+		if w.reached != "" || w.conn != nil {
 			return timedOut
 		}
 		return connectTimedOut
