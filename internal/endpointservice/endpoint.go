@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -46,9 +47,19 @@ func Open(s Service) *Endpoint {
 	e := &Endpoint{service: s}
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	for _, t := range interleave(s) {
+		t.Address = unmapped(t.Address)
 		e.targets = append(e.targets, &target{Target: t})
 	}
 	return e
+}
+
+// unmapped writes an address as connections to it show it.
+func unmapped(address string) string {
+	addr, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return address
+	}
+	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()).String()
 }
 
 // interleave orders the targets so that neighbours are of different zones.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -182,6 +183,26 @@ func TestSilentTargetLosesItsConnections(t *testing.T) {
 	}
 	if e.State()[a.Addr().String()] {
 		t.Error("the silent target counts as living")
+	}
+}
+
+// An IPv4 address may be declared as one of IPv6; connections do not show that.
+func TestSilentTargetIsKnownByItsMappedAddress(t *testing.T) {
+	t.Parallel()
+	a, b := listen(t, "a", "127.0.0.1:0"), listen(t, "b", "127.0.0.1:0")
+	s := good()
+	s.Targets = []endpointservice.Target{
+		{AvailabilityZone: "a", Address: "[::ffff:127.0.0.1]:" + strconv.Itoa(a.Addr().(*net.TCPAddr).Port)}, {AvailabilityZone: "b", Address: b.Addr().String()},
+	}
+	e := endpointservice.Open(s)
+	t.Cleanup(e.Close)
+	c, zone := dial(t, e)
+	if zone != "a" {
+		t.Fatalf("zone %s answered", zone)
+	}
+	e.Silent(c.RemoteAddr().String(), time.Now())
+	if alive, known := e.State()[a.Addr().String()]; alive || !known {
+		t.Errorf("the silent target counts as living: %v", e.State())
 	}
 }
 
