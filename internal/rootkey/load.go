@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"kastellan.dev/internal/durable"
 )
 
 // Source tells where the root key is. Exactly one of its fields is set.
@@ -108,17 +110,7 @@ func Generate(path string) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("making a root key: %w", errors.Join(err, os.Remove(path)))
 	}
-	return syncDirectory(filepath.Dir(path))
-}
-
-// syncDirectory makes a new name in a directory last.
-func syncDirectory(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("making a root key: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
+	if err := durable.SyncDirectory(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("making a root key: %w", err)
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
+
+	"kastellan.dev/internal/durable"
 )
 
 // Create makes an empty store in a new file, mode 0600, and opens it. A file
@@ -46,7 +48,7 @@ func create(path string) error {
 	if err := os.Remove(draft); err != nil {
 		return err
 	}
-	return syncDirectory(dir)
+	return durable.SyncDirectory(dir)
 }
 
 func initialise(tx *bbolt.Tx) error {
@@ -61,13 +63,4 @@ func initialise(tx *bbolt.Tx) error {
 		return err
 	}
 	return meta.Put(formatKey, []byte(format))
-}
-
-// syncDirectory makes a new name in a directory last.
-func syncDirectory(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

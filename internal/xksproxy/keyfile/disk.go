@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"kastellan.dev/internal/durable"
 	"kastellan.dev/internal/rootkey"
 )
 
@@ -221,7 +222,7 @@ func store(path string, f *File, sealer rootkey.Sealer) (err error) {
 	if err = os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return durable.SyncDirectory(dir)
 }
 
 // keepOwner gives the new file the mode and the owner of the one that it replaces: whoever
@@ -247,13 +248,4 @@ func keepOwner(f *os.File, path string) error {
 		return nil
 	}
 	return f.Chown(int(was.Uid), int(was.Gid))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
