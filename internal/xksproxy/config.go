@@ -94,7 +94,7 @@ type FileKey struct {
 	ID       string   `yaml:"id"`
 	Labels   []string `yaml:"labels"` // of its versions in the tokens, oldest first; the id
 	Disabled bool     `yaml:"disabled"`
-	Usage    []string `yaml:"usage"` // ENCRYPT, DECRYPT; both
+	Usage    []string `yaml:"usage"` // ENCRYPT, DECRYPT; both. [] is neither
 }
 
 // FileRule is a line of the secondary authorization; see [Rule].

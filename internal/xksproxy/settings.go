@@ -118,7 +118,7 @@ type KeyConfig struct {
 	// the last encrypts. Empty means the ID. More than one is for tokens only.
 	Labels   []string
 	Disabled bool
-	// Usage restricts what the ring allows: ENCRYPT, DECRYPT. Empty means both.
+	// Usage restricts what the ring allows: ENCRYPT, DECRYPT. Nil means both, empty neither.
 	Usage []string
 }
 

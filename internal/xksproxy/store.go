@@ -48,8 +48,8 @@ func newStore(cfg StoreConfig, ring *sharedRing, now func() time.Time) *store {
 		}
 		s.keys[k.ID] = storeKey{
 			labels: labels, disabled: k.Disabled,
-			encrypt: len(k.Usage) == 0 || slices.Contains(k.Usage, xksapi.UsageEncrypt),
-			decrypt: len(k.Usage) == 0 || slices.Contains(k.Usage, xksapi.UsageDecrypt),
+			encrypt: k.Usage == nil || slices.Contains(k.Usage, xksapi.UsageEncrypt),
+			decrypt: k.Usage == nil || slices.Contains(k.Usage, xksapi.UsageDecrypt),
 		}
 	}
 	return s

@@ -130,7 +130,7 @@ func brokenProxies() []broken {
 			return edited(x.forward(), func(out map[string]any) { delete(out, "ekmVendor") })
 		}},
 		{name: "accepts a health check without members", want: []string{"health.empty-metadata"}, answer: func(x *exchange) *httptest.ResponseRecorder {
-			if x.has(`"requestMetadata":{}`) {
+			if x.ends("/health") && x.has(`"requestMetadata":{}`) {
 				return answer(httptest.NewRecorder(), 200, map[string]any{})
 			}
 			return nil
@@ -165,7 +165,7 @@ func brokenProxies() []broken {
 			first.CompareAndSwap(nil, x.forward())
 			return first.Load()
 		}},
-		{name: "makes wrong integrity values", want: []string{"encrypt.integrity-value"}, answer: func(x *exchange) *httptest.ResponseRecorder {
+		{name: "makes wrong integrity values", want: []string{"encrypt.integrity-value", "encrypt.integrity-value.no-aad"}, answer: func(x *exchange) *httptest.ResponseRecorder {
 			if !x.ends("/encrypt") || !x.has("SHA_256") {
 				return nil
 			}
@@ -178,16 +178,62 @@ func brokenProxies() []broken {
 		}},
 		{name: "makes integrity values with a key that cannot decrypt", want: []string{"usage.encrypt-only.integrity"}, answer: func(x *exchange) *httptest.ResponseRecorder {
 			if x.ends(xksproxytest.EncryptOnly+"/encrypt") && x.has("SHA_256") {
-				return x.instead(x.r.URL.Path, x.with("ciphertextDataIntegrityValueAlgorithm", ""))
+				return x.instead(x.r.URL.Path, x.with("ciphertextDataIntegrityValueAlgorithm", nil))
 			}
 			return nil
 		}},
-		{name: "does not look at the tag", want: []string{"decrypt.tampered.short-tag", "decrypt.tampered.tag"},
+		{name: "does not look at the tag", want: []string{"decrypt.tampered.empty-tag", "decrypt.tampered.short-tag", "decrypt.tampered.tag", "decrypt.tampered.tag-begin", "decrypt.tampered.tag-of-another"},
 			answer: remembering("authenticationTag", "authenticationTag")},
-		{name: "does not authenticate additional data", want: []string{"decrypt.tampered.aad", "decrypt.tampered.aad-absent"},
+		{name: "does not authenticate additional data", want: []string{"decrypt.tampered.aad", "decrypt.tampered.aad-absent", "decrypt.tampered.aad-begin", "decrypt.tampered.aad-longer"},
 			answer: remembering("additionalAuthenticatedData", "aad")},
-		{name: "does not authenticate metadata", want: []string{"decrypt.tampered.long-metadata", "decrypt.tampered.metadata"},
+		{name: "does not authenticate metadata", want: []string{"decrypt.tampered.metadata", "decrypt.tampered.metadata-absent", "decrypt.tampered.metadata-begin", "decrypt.tampered.metadata-long"},
 			answer: remembering("ciphertextMetadata", "ciphertextMetadata")},
+		{name: "does not look at the ciphertext", want: []string{"decrypt.tampered.ciphertext", "decrypt.tampered.ciphertext-begin", "decrypt.tampered.ciphertext-cut",
+			"decrypt.tampered.ciphertext-empty", "decrypt.tampered.ciphertext-longer", "decrypt.tampered.ciphertext-of-another"},
+			answer: remembering("ciphertext", "ciphertext")},
+		{name: "looks at the first half of additional data only", want: []string{"decrypt.tampered.aad"}, answer: func(x *exchange) *httptest.ResponseRecorder {
+			if text, ok := x.in["additionalAuthenticatedData"].(string); ok && x.ends("/decrypt") && strings.HasPrefix(text, exampleAAD[:20]) && len(text) == len(exampleAAD) {
+				return x.instead(x.r.URL.Path, x.with("additionalAuthenticatedData", exampleAAD))
+			}
+			return nil
+		}},
+		{name: "never asks for the date", want: []string{"auth.2-hours-ago", "auth.6-minutes-ago", "auth.in-2-hours", "auth.in-6-minutes"}, answer: func(x *exchange) *httptest.ResponseRecorder {
+			if at := x.signed(); !at.IsZero() && time.Since(at).Abs() > 5*time.Minute {
+				return x.instead(x.r.URL.Path, x.in)
+			}
+			return nil
+		}},
+		{name: "has one credential only", want: []string{"auth.second-credential"}, answer: func(x *exchange) *httptest.ResponseRecorder {
+			if strings.Contains(x.r.Header.Get("Authorization"), xksproxytest.AccessKeyID2) {
+				return fail(xksapi.AuthenticationFailedException)
+			}
+			return nil
+		}},
+		{name: "lets a key decrypt that may do nothing", want: []string{"usage.impotent.decrypt"}, answer: func(x *exchange) *httptest.ResponseRecorder {
+			if x.ends(xksproxytest.Impotent + "/decrypt") {
+				return fail(xksapi.InvalidCiphertextException)
+			}
+			return nil
+		}},
+		{name: "has a clock that is wrong", want: []string{"reach.clock"}, answer: func(x *exchange) *httptest.ResponseRecorder {
+			w := x.forward()
+			w.Header().Set("Date", time.Now().Add(-4*time.Minute).UTC().Format(http.TimeFormat))
+			return w
+		}},
+		{name: "is slow to decrypt", want: []string{"load.latency.decrypt"}, answer: func(x *exchange) *httptest.ResponseRecorder {
+			if text, _ := x.in["ciphertext"].(string); len(text) == 344 {
+				time.Sleep(300 * time.Millisecond) // what is measured
+			}
+			return nil
+		}, option: func(_ *testing.T, _ *xksproxytest.PKI, o *check.Options) { o.Calls = 2 }},
+		{name: "has a name that KMS cannot reach", want: []string{"reach.endpoint"}, option: func(_ *testing.T, _ *xksproxytest.PKI, o *check.Options) {
+			o.URL = "https://" + xksproxytest.Host + ":8443" + xksproxytest.Prefix
+		}},
+		{name: "takes any client certificate", want: []string{"tls.client-stranger"}, tls: func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert },
+			option: func(t *testing.T, p *xksproxytest.PKI, o *check.Options) {
+				cert := p.Client(t, "kms")
+				o.ClientCert = &cert
+			}},
 		{name: "takes 4096 bytes of plaintext only", want: []string{"encrypt.max-both", "encrypt.max-plaintext"}, answer: func(x *exchange) *httptest.ResponseRecorder {
 			if text, _ := x.in["plaintext"].(string); len(text) > 4096*4/3+4 {
 				return fail(xksapi.UnsupportedOperationException)
@@ -200,7 +246,7 @@ func brokenProxies() []broken {
 			}
 			return nil
 		}},
-		{name: "takes requests from 6 minutes ago", want: []string{"auth.6-minutes-ago"}, answer: func(x *exchange) *httptest.ResponseRecorder {
+		{name: "takes requests from 6 minutes ago", want: []string{"auth.2-hours-ago", "auth.6-minutes-ago"}, answer: func(x *exchange) *httptest.ResponseRecorder {
 			if at := x.signed(); at.Before(time.Now().Add(-5*time.Minute)) && !at.IsZero() {
 				return x.instead(x.r.URL.Path, x.in)
 			}
@@ -313,14 +359,14 @@ func brokenProxies() []broken {
 			}
 			return nil
 		}},
-		{name: "is slow", want: []string{"load.latency"}, answer: func(x *exchange) *httptest.ResponseRecorder {
+		{name: "is slow", want: []string{"load.cold", "load.latency"}, answer: func(x *exchange) *httptest.ResponseRecorder {
 			if text, _ := x.in["plaintext"].(string); len(text) == 344 {
 				time.Sleep(300 * time.Millisecond) // what is measured
 			}
 			return nil
 		}, option: func(_ *testing.T, _ *xksproxytest.PKI, o *check.Options) { o.Calls = 2 }},
 		{name: "breaks under load", want: []string{"load.burst"}, answer: func(x *exchange) *httptest.ResponseRecorder {
-			if text, _ := x.in["plaintext"].(string); len(text) == 344 && encryptions.Add(1) > 3 {
+			if text, _ := x.in["plaintext"].(string); len(text) == 344 && encryptions.Add(1) > 2+5+1 {
 				return fail(xksapi.InternalException)
 			}
 			return nil
@@ -332,12 +378,15 @@ func brokenProxies() []broken {
 		}},
 		{name: "has a certificate that ends soon", want: []string{"tls.certificate-days"}, valid: 3 * oneDay},
 		{name: "has a certificate that has expired", want: []string{"reach"}, valid: -oneDay},
-		{name: "is meant to want a client certificate", want: []string{"tls.client-certificate"}, option: func(t *testing.T, p *xksproxytest.PKI, o *check.Options) {
+		{name: "is meant to want a client certificate", want: []string{"tls.client-certificate", "tls.client-stranger"}, option: func(t *testing.T, p *xksproxytest.PKI, o *check.Options) {
 			cert := p.Client(t, "kms")
 			o.ClientCert = &cert
 		}},
 	}
 }
+
+// exampleAAD is what most cases authenticate, in base64.
+const exampleAAD = "cHJvamVjdD1uaWxlLGRlcGFydG1lbnQ9bWFya2V0aW5n"
 
 func (x *exchange) signed() time.Time {
 	at, _ := time.Parse("20060102T150405Z", x.r.Header.Get("X-Amz-Date"))

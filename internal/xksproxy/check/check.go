@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/xksapi"
@@ -44,8 +45,18 @@ type Options struct {
 	DisabledKeyID    string
 	EncryptOnlyKeyID string
 	DecryptOnlyKeyID string
+	ImpotentKeyID    string // that may neither encrypt nor decrypt
 	DeniedKeyID      string // that the proxy's own rules deny
 	UnknownKeyID     string // empty means one that nobody has
+
+	// SecondAccessKeyID and SecondSecret are another credential of the same store.
+	SecondAccessKeyID string
+	SecondSecret      secret.Text
+
+	// Principal and KMSKeyARN are sent as awsPrincipalArn and kmsKeyArn, for proxies whose
+	// own rules look at them; empty means made-up ones.
+	Principal string
+	KMSKeyARN string
 
 	Calls       int           // of the latency measurement; zero means 200
 	Concurrency int           // of the burst; zero means 32
@@ -93,12 +104,18 @@ type testCase struct {
 	run      func(ctx context.Context, p *prober) (seen string, err error)
 }
 
+// should makes the case a SHOULD.
+func (c testCase) should() testCase {
+	c.level = Should
+	return c
+}
+
 // skipped is the error of a case that cannot be run.
 type skipped string
 
 func (s skipped) Error() string { return string(s) }
 
-// notMet is the error of a case whose expectation is not met.
+// errNotMet is the error of a case whose expectation is not met.
 var errNotMet = errors.New("not met")
 
 // Run runs all cases, one after the other. It fails only if the options are
@@ -114,14 +131,25 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		if err := ctx.Err(); err != nil {
 			return report, fmt.Errorf("checking %s: %w", p.base, err)
 		}
-		if i > 0 && report.Results[0].Verdict == Fail {
-			report.add(Result{ID: c.id, Title: c.title, Level: c.level, Verdict: Skip, Seen: "the proxy cannot be reached"})
-			continue
+		switch {
+		case i > 0 && report.Results[0].Verdict == Fail:
+			report.add(c.skipped("the proxy cannot be reached"))
+		case p.silent >= patience:
+			report.add(c.skipped("the proxy has stopped answering"))
+		default:
+			report.add(runCase(ctx, p, c))
 		}
-		report.add(runCase(ctx, p, c))
 	}
 	report.Took = time.Since(report.Started)
 	return report, nil
+}
+
+// patience is how many calls in a row may get no answer in time before the rest of the
+// cases, each of which would wait as long, is left out.
+const patience = 4
+
+func (c testCase) skipped(why string) Result {
+	return Result{ID: c.id, Title: c.title, Level: c.level, Verdict: Skip, Seen: why}
 }
 
 func cases() []testCase {
@@ -142,9 +170,10 @@ func runCase(ctx context.Context, p *prober, c testCase) Result {
 	var skip skipped
 	switch {
 	case err == nil:
+		r.Seen = oneLine(r.Seen)
 		return r
 	case errors.As(err, &skip):
-		r.Verdict, r.Seen = Skip, string(skip)
+		r.Verdict, r.Seen = Skip, oneLine(string(skip))
 		return r
 	case c.level == Should:
 		r.Verdict = Warn
@@ -154,12 +183,29 @@ func runCase(ctx context.Context, p *prober, c testCase) Result {
 	if !errors.Is(err, errNotMet) {
 		r.Seen = strings.TrimPrefix(seen+"; "+err.Error(), "; ")
 	}
+	r.Seen = oneLine(r.Seen)
 	return r
+}
+
+const maxSeen = 500 // characters
+
+// oneLine makes what a proxy sent fit for a terminal and for a line of the report.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+	if len(text) > maxSeen {
+		return strings.ToValidUTF8(text[:maxSeen], "") + "…"
+	}
+	return text
 }
 
 func (o Options) check() (base string, err error) {
 	u, err := url.Parse(o.URL)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" {
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
 		return "", errors.New("the URL must be https://host[:port][/prefix]")
 	}
 	switch {
@@ -167,6 +213,8 @@ func (o Options) check() (base string, err error) {
 		return "", errors.New("a credential of the proxy is needed: access key id and secret")
 	case o.KeyID == "":
 		return "", errors.New("a key of the proxy is needed that may encrypt and decrypt")
+	case (o.SecondAccessKeyID == "") != o.SecondSecret.IsEmpty():
+		return "", errors.New("a second credential needs both access key id and secret")
 	}
 	base = strings.TrimSuffix(o.URL, "/")
 	return strings.TrimSuffix(base, xksapi.BasePath) + xksapi.BasePath, nil

@@ -14,12 +14,12 @@ func httpCases() []testCase {
 		pathCase("http.unknown-path", "A path that is not part of the API", func(p *prober) string { return p.base + "/nothing" }),
 		pathCase("http.unknown-operation", "An operation that is not part of the API", func(p *prober) string { return p.base + keyPath(p.o.KeyID, "sign") }),
 		pathCase("http.unknown-prefix", "A prefix that no store has", func(p *prober) string {
-			return strings.TrimSuffix(p.base, xksapi.BasePath) + "/kastellan-check-nobody" + xksapi.BasePath + "/health"
+			return strings.TrimSuffix(p.base, xksapi.BasePath) + "/kastellan-check-nobody" + xksapi.BasePath + healthPath
 		}),
 		{
-			id: "http.query", title: "A query string that nobody signed", level: Must, expected: "401 AuthenticationFailedException or 404 InvalidUriPathException or 400 ValidationException",
+			id: "http.query", title: "A query string that nobody signed", level: Should, expected: "401 AuthenticationFailedException or 404 InvalidUriPathException or 400 ValidationException",
 			run: func(ctx context.Context, p *prober) (string, error) {
-				a, err := p.send(ctx, request{path: "/health", body: health.json(), after: func(r *http.Request) { r.URL.RawQuery = "a=b" }})
+				a, err := p.send(ctx, request{path: healthPath, body: health.json(), after: func(r *http.Request) { r.URL.RawQuery = "a=b" }})
 				if err != nil {
 					return "", err
 				}
@@ -32,7 +32,7 @@ func httpCases() []testCase {
 				client := p.newClient(p.tlsConfig(), false)
 				defer client.CloseIdleConnections()
 				for range 2 {
-					a, err := p.sendWith(ctx, client, request{path: "/health", body: health.json()})
+					a, err := p.sendWith(ctx, client, request{path: healthPath, body: health.json()})
 					if err != nil {
 						return "", err
 					}
@@ -48,7 +48,7 @@ func httpCases() []testCase {
 			run: func(ctx context.Context, p *prober) (string, error) {
 				client := p.newClient(p.tlsConfig(), false)
 				defer client.CloseIdleConnections()
-				a, err := p.sendWith(ctx, client, request{path: "/health", body: health.json()})
+				a, err := p.sendWith(ctx, client, request{path: healthPath, body: health.json()})
 				if err != nil {
 					return "", err
 				}
@@ -61,7 +61,7 @@ func httpCases() []testCase {
 		{
 			id: "http.2", title: "HTTP/2, where the proxy offers it, works", level: Should, expected: "200 over HTTP/2",
 			run: func(ctx context.Context, p *prober) (string, error) {
-				a, err := p.post(ctx, "/health", health)
+				a, err := p.post(ctx, healthPath, health)
 				if err != nil {
 					return "", err
 				}
@@ -72,7 +72,7 @@ func httpCases() []testCase {
 			},
 		},
 	}
-	for _, path := range []string{"/health", "/keys/{key}/metadata", encryptPath, decryptPath} {
+	for _, path := range []string{healthPath, "/keys/{key}/metadata", encryptPath, decryptPath} {
 		name := path[strings.LastIndexByte(path, '/')+1:]
 		cases = append(cases, testCase{
 			id: "http.get." + name, title: "GET on " + name, level: Must, expected: "405 Method Not Allowed",
@@ -111,7 +111,8 @@ func jsonCases() []testCase {
 	return []testCase{
 		rawErrorCase("json.empty", "An empty body", encryptPath, nil, xksapi.ValidationException),
 		rawErrorCase("json.cut", "A body that breaks off", encryptPath, cut[:len(cut)-10], xksapi.ValidationException),
-		rawErrorCase("json.trailing", "Something after the object", encryptPath, append(full.json(), "{}"...), xksapi.ValidationException),
+		bodyErrorCase("json.trailing", "Something after the object", encryptPath,
+			func(p *prober) []byte { return append(p.body(full), "{}"...) }, xksapi.ValidationException).should(),
 		rawErrorCase("json.array", "An array instead of an object", encryptPath, []byte("[]"), xksapi.ValidationException),
 		rawErrorCase("json.null", "null instead of an object", encryptPath, []byte("null"), xksapi.ValidationException),
 		rawErrorCase("json.text", "Text that is not JSON", encryptPath, []byte("hello"), xksapi.ValidationException),
@@ -128,7 +129,7 @@ func jsonCases() []testCase {
 			}),
 		})),
 		okCase("json.request-id", "A request id of any form is accepted", encryptPath, full.with(object{
-			"requestMetadata": metadata("Encrypt").with(object{"kmsRequestId": "not a UUID: äöü \" {}"}),
+			"requestMetadata": metadata("Encrypt").with(object{"kmsRequestId": "not a UUID: \"{}\" 1/2"}),
 		})),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -25,6 +26,7 @@ type prober struct {
 	base    string // ends in /kms/xks/v1
 	client  *http.Client
 	answers []answer // every one, for the cases on form
+	silent  int      // calls in a row that got no answer in time
 }
 
 // answer is what the proxy said.
@@ -118,8 +120,13 @@ func (p *prober) signer() *sigv4.Signer {
 // send sends a request and keeps the answer.
 func (p *prober) send(ctx context.Context, r request) (answer, error) {
 	a, err := p.sendWith(ctx, p.client, r)
-	if err == nil {
+	var late net.Error
+	switch {
+	case err == nil:
+		p.silent = 0
 		p.answers = append(p.answers, a)
+	case errors.As(err, &late) && late.Timeout():
+		p.silent++
 	}
 	return a, err
 }
@@ -201,16 +208,39 @@ func (o object) json() []byte {
 // metadata of a request for a key, complete.
 func metadata(kmsOperation string) object {
 	return object{
-		"awsPrincipalArn": "arn:aws:iam::123456789012:user/kastellan-check",
-		"kmsKeyArn":       "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+		"awsPrincipalArn": madePrincipal,
+		"kmsKeyArn":       madeKeyARN,
 		"kmsOperation":    kmsOperation,
 		"kmsRequestId":    "4112f4d6-db54-4af4-ae30-c55a22a8dfae",
 	}
 }
 
 func (p *prober) post(ctx context.Context, path string, body object) (answer, error) {
-	return p.send(ctx, request{path: path, body: body.json()})
+	return p.send(ctx, request{path: path, body: p.body(body)})
 }
+
+// body is o in JSON, with the principal and the key ARN of the options in place of the made-up ones.
+func (p *prober) body(o object) []byte {
+	m, ok := o["requestMetadata"].(object)
+	if !ok {
+		return o.json()
+	}
+	m = maps.Clone(m)
+	for name, value := range map[string]struct{ made, given string }{
+		"awsPrincipalArn": {madePrincipal, p.o.Principal}, "kmsKeyArn": {madeKeyARN, p.o.KMSKeyARN},
+	} {
+		if m[name] == value.made && value.given != "" {
+			m[name] = value.given
+		}
+	}
+	return o.with(object{"requestMetadata": m}).json()
+}
+
+// What requests name where the options name nothing.
+const (
+	madePrincipal = "arn:aws:iam::123456789012:user/kastellan-check"
+	madeKeyARN    = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+)
 
 func keyPath(id, operation string) string { return "/keys/" + id + "/" + operation }
 

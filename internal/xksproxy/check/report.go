@@ -10,6 +10,7 @@ import (
 // Report is the outcome of a run.
 type Report struct {
 	URL     string        `json:"url"`
+	Verdict Verdict       `json:"verdict"` // pass or fail
 	Started time.Time     `json:"started"`
 	Took    time.Duration `json:"tookNs"`
 	Passed  int           `json:"passed"`
@@ -20,11 +21,15 @@ type Report struct {
 }
 
 func (r *Report) add(result Result) {
+	if r.Verdict == "" {
+		r.Verdict = Pass
+	}
 	switch result.Verdict {
 	case Pass:
 		r.Passed++
 	case Fail:
 		r.Failed++
+		r.Verdict = Fail
 	case Warn:
 		r.Warned++
 	case Skip:
@@ -48,7 +53,7 @@ func (r Report) ExitStatus() int {
 // expected and seen where those differ.
 func (r Report) WriteText(w io.Writer) error {
 	for _, c := range r.Results {
-		if _, err := fmt.Fprintf(w, "%-4s  %-6s  %-28s  %s\n", c.Verdict, c.Level, c.ID, c.Title); err != nil {
+		if _, err := fmt.Fprintf(w, "%-4s  %-6s  %-36s  %s\n", c.Verdict, c.Level, c.ID, c.Title); err != nil {
 			return err
 		}
 		if err := writeDetail(w, c); err != nil {

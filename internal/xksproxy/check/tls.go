@@ -2,13 +2,19 @@ package check
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"strings"
 	"time"
+
+	"kastellan.dev/internal/xksapi"
 )
 
 const notTLS = skipped("the URL is plain HTTP")
@@ -29,7 +35,7 @@ func tlsCases() []testCase {
 			},
 		},
 		{
-			id: "tls.old-versions", title: "TLS 1.0 and 1.1 are refused", level: Must, expected: "no handshake",
+			id: "tls.old-versions", title: "TLS 1.0 and 1.1 are refused", level: Should, expected: "no handshake",
 			run: func(ctx context.Context, p *prober) (string, error) {
 				cfg := p.tlsConfig()
 				cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
@@ -72,24 +78,59 @@ func tlsCases() []testCase {
 				return seen, nil
 			},
 		},
-		{
-			id: "tls.client-certificate", title: "Mutual TLS refuses a client without a certificate", level: Must, expected: "no answer",
-			run: func(ctx context.Context, p *prober) (string, error) {
-				if p.o.ClientCert == nil {
-					return "", skipped("the options have no client certificate")
-				}
-				cfg := p.tlsConfig()
-				cfg.Certificates = nil
-				client := p.newClient(cfg, false)
-				defer client.CloseIdleConnections()
-				a, err := p.sendWith(ctx, client, request{path: "/health", body: object{"requestMetadata": healthMetadata("KmsHealthCheck")}.json()})
-				if err != nil {
-					return "refused", nil
-				}
-				return a.String(), errNotMet
-			},
+		// The specification demands that a wrong certificate ends the handshake, and says nothing of none.
+		clientCase("tls.client-certificate", "Mutual TLS refuses a client without a certificate", noCertificate).should(),
+		clientCase("tls.client-stranger", "Mutual TLS refuses a certificate of the right subject from another authority", copiedCertificate),
+	}
+}
+
+// clientCase is for proxies that want a certificate: the options have one.
+func clientCase(id, title string, wrong func(right *tls.Certificate) (*tls.Certificate, error)) testCase {
+	return testCase{
+		id: id, title: title, level: Must, expected: "the handshake ends",
+		run: func(ctx context.Context, p *prober) (string, error) {
+			if p.o.ClientCert == nil {
+				return "", skipped("the options have no client certificate")
+			}
+			cert, err := wrong(p.o.ClientCert)
+			if err != nil {
+				return "", err
+			}
+			cfg := p.tlsConfig()
+			// Certificates would be left out if the proxy does not name their authority.
+			cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+			client := p.newClient(cfg, false)
+			defer client.CloseIdleConnections()
+			a, err := p.sendWith(ctx, client, request{path: healthPath, body: object{"requestMetadata": healthMetadata(xksapi.HealthCheck)}.json()})
+			if err != nil {
+				return "refused", nil
+			}
+			return a.String(), errNotMet
 		},
 	}
+}
+
+func noCertificate(*tls.Certificate) (*tls.Certificate, error) { return new(tls.Certificate), nil }
+
+// copiedCertificate says what the right one says, and signs that itself.
+func copiedCertificate(right *tls.Certificate) (*tls.Certificate, error) {
+	leaf, err := x509.ParseCertificate(right.Certificate[0])
+	if err != nil {
+		return nil, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: leaf.SerialNumber, Subject: leaf.Subject, DNSNames: leaf.DNSNames,
+		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, KeyUsage: leaf.KeyUsage, ExtKeyUsage: leaf.ExtKeyUsage,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
 // suites cannot ask for one suite of TLS 1.3, hence asks for those of TLS 1.2 first.

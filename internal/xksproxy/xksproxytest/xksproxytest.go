@@ -29,11 +29,12 @@ const (
 	Disabled    = "key-disabled"
 	EncryptOnly = "key-encrypt-only"
 	DecryptOnly = "key-decrypt-only"
+	Impotent    = "key-impotent"
 	Denied      = "key-denied"
 )
 
 // KeyIDs are the ids of all keys that Config's store shows.
-var KeyIDs = []string{Key, Disabled, EncryptOnly, DecryptOnly, Denied}
+var KeyIDs = []string{Key, Disabled, EncryptOnly, DecryptOnly, Impotent, Denied}
 
 // Keys gives a key file in memory with a key for each id, all alike.
 func Keys(t testing.TB) *keyfile.File {
@@ -66,6 +67,7 @@ func Config(ring xksproxy.RingConfig) xksproxy.Config {
 				{ID: Disabled, Disabled: true},
 				{ID: EncryptOnly, Usage: []string{"ENCRYPT"}},
 				{ID: DecryptOnly, Usage: []string{"DECRYPT"}},
+				{ID: Impotent, Usage: []string{}},
 				{ID: Denied},
 			},
 			Rules:   []xksproxy.Rule{{Name: "nobody uses this key", Effect: xksproxy.Deny, Keys: []string{Denied}}},
@@ -140,7 +142,8 @@ func Options(address string, pki *PKI) check.Options {
 	return check.Options{
 		URL: "https://" + Host + Prefix, Address: address, CA: pki.Pool(),
 		Region: Region, AccessKeyID: AccessKeyID, Secret: secret.NewText(SecretKey),
-		KeyID: Key, DisabledKeyID: Disabled, EncryptOnlyKeyID: EncryptOnly, DecryptOnlyKeyID: DecryptOnly, DeniedKeyID: Denied,
+		KeyID: Key, DisabledKeyID: Disabled, EncryptOnlyKeyID: EncryptOnly, DecryptOnlyKeyID: DecryptOnly,
+		ImpotentKeyID: Impotent, DeniedKeyID: Denied, SecondAccessKeyID: AccessKeyID2, SecondSecret: secret.NewText(SecretKey2),
 		Calls: 50, Concurrency: 16, Timeout: 20 * time.Second,
 	}
 }
