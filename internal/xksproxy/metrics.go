@@ -13,15 +13,16 @@ import (
 	"kastellan.dev/internal/xksapi"
 )
 
-// metrics have labels that the configuration bounds, never ones that callers choose.
+// metrics have labels that the configuration and the keys that exist bound, never ones that callers choose.
 type metrics struct {
-	registry *prometheus.Registry
-	requests *prometheus.CounterVec
-	latency  *prometheus.HistogramVec
-	inFlight prometheus.Gauge
-	members  *prometheus.GaugeVec
-	reloads  *prometheus.CounterVec
-	expires  prometheus.Gauge
+	registry  *prometheus.Registry
+	requests  *prometheus.CounterVec
+	encrypted *prometheus.CounterVec
+	latency   *prometheus.HistogramVec
+	inFlight  prometheus.Gauge
+	members   *prometheus.GaugeVec
+	reloads   *prometheus.CounterVec
+	expires   prometheus.Gauge
 }
 
 func newMetrics(registry *prometheus.Registry) *metrics {
@@ -31,6 +32,9 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "requests_total", Help: "Requests answered.",
 		}, []string{"store", "operation", "status", "error"}),
+		encrypted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "key_encryptions_total", Help: "Messages encrypted under a key; a key of a token has to be rotated before 2^32.",
+		}, []string{"store", "key"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "request_seconds", Help: "Time to answer; KMS waits 0.25 s.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .15, .2, .25, .5, 1},
@@ -48,7 +52,7 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 			Namespace: namespace, Name: "certificate_expires_seconds", Help: "When the TLS certificate expires, in seconds since 1970.",
 		}),
 	}
-	registry.MustRegister(m.requests, m.latency, m.inFlight, m.members, m.reloads, m.expires)
+	registry.MustRegister(m.requests, m.encrypted, m.latency, m.inFlight, m.members, m.reloads, m.expires)
 	return m
 }
 

@@ -25,6 +25,9 @@ func (p *Proxy) record(c *call, r *http.Request) {
 		name = c.err.Name
 	}
 	p.metrics.count(store, c.route.op, c.status, name, took)
+	if c.route.op == opEncrypt && c.err == nil {
+		p.metrics.encrypted.WithLabelValues(store, c.route.keyID).Inc()
+	}
 
 	c.lookAtMetadata()
 	attrs := make([]slog.Attr, 0, 20)
