@@ -2,8 +2,8 @@
 // AWS JSON 1.1, signed. The program's own commands use it, so that they
 // need no SDK and can call the operations that AWS does not have.
 //
-// It does not retry, does not know the operations' types, and refuses answers of
-// more than 8 MiB.
+// It does not retry, does not know the operations' types, and refuses redirects and
+// answers of more than 8 MiB.
 package kmsclient
 
 import (
@@ -41,9 +41,12 @@ func New(endpoint, region string, credentials sigv4.Credentials) *Client {
 	return &Client{
 		endpoint: strings.TrimRight(endpoint, "/") + "/",
 		signer:   &sigv4.Signer{Credentials: credentials, Service: "kms", Region: region},
-		http:     &http.Client{Timeout: 30 * time.Second},
+		http:     &http.Client{Timeout: 30 * time.Second, CheckRedirect: refuseRedirect},
 	}
 }
+
+// refuseRedirect keeps session tokens and requests from going where nobody meant them to.
+func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Call runs an operation, target being its name with its prefix. What the server refuses is
 // a *kmsapi.Error. out may be nil if the answer does not matter.
