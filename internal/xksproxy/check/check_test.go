@@ -24,6 +24,7 @@ import (
 	"kastellan.dev/internal/pkcs11/pkcs11test"
 	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/xksapi"
+	"kastellan.dev/internal/xksproxy"
 	"kastellan.dev/internal/xksproxy/check"
 	"kastellan.dev/internal/xksproxy/xksproxytest"
 )
@@ -106,9 +107,10 @@ func TestTheFormOfTheReportIsStable(t *testing.T) {
 	t.Parallel()
 	r := check.Report{
 		URL: "https://a.example/kms/xks/v1", Verdict: check.Fail, Started: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Took: 1500 * time.Millisecond,
-		Passed: 1, Failed: 1, Warned: 1, Skipped: 1,
+		Passed: 2, Failed: 1, Warned: 1, Skipped: 1,
 		Results: []check.Result{
 			{ID: "a.pass", Title: "Title A", Level: check.Must, Verdict: check.Pass, Expected: "200", Seen: "200 OK", Took: time.Millisecond},
+			{ID: "load.pass", Title: "Title L", Level: check.Should, Verdict: check.Pass, Expected: "p99 at most 250 ms", Seen: "p50 1ms, p99 2ms of 3 calls"},
 			{ID: "b.fail", Title: "Title B", Level: check.Must, Verdict: check.Fail, Expected: "this", Seen: "that", Took: 2},
 			{ID: "c.warn", Title: "Title C", Level: check.Should, Verdict: check.Warn, Expected: "this", Seen: "that"},
 			{ID: "d.skip", Title: "Title D", Level: check.Should, Verdict: check.Skip, Expected: "this", Seen: "no such key"},
@@ -223,6 +225,31 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		change(&o)
 		if _, err := check.Run(t.Context(), o); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestOurProxyWithMutualTLSRefusesStrangers(t *testing.T) {
+	t.Parallel()
+	pki := xksproxytest.NewPKI(t)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pki.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cert, kms := pki.Server(t, xksproxytest.Host), pki.Client(t, "cks.kms.us-east-1.amazonaws.com")
+	p := xksproxytest.StartServer(t, xksproxy.ServerConfig{
+		Proxy: xksproxytest.Config(xksproxytest.FileRing(t)),
+		TLS:   &xksproxy.TLSConfig{Certificate: &cert, ClientCAFile: ca, ClientNames: []string{"cks.kms.us-east-1.amazonaws.com"}},
+	}, pki)
+	o := p.Options()
+	o.ClientCert, o.Calls = &kms, 2
+	r := run(t, o)
+	if got := notPassed(r); len(got) > 0 {
+		t.Errorf("not passed: %v\n%s", got, text(t, r))
+	}
+	for _, c := range r.Results {
+		if strings.HasPrefix(c.ID, "tls.client-") && c.Verdict != check.Pass {
+			t.Errorf("%s: %s", c.ID, c.Seen)
 		}
 	}
 }
