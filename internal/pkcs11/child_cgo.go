@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -24,42 +25,62 @@ type child struct {
 	started time.Time
 	exited  chan struct{} // closed when the process has been waited for
 	log     *slog.Logger
+
+	mu     sync.Mutex
+	buried bool // the process has been waited for, and its number may be another one's
 }
 
 // socketFD is the child's end of the socket.
 const socketFD = 3
 
+// errNoWorker: without WorkerMain a child would do what its parent does, and
+// start children.
+var errNoWorker = errors.New("this process was started as a child, and did not call WorkerMain")
+
 // spawn starts a child; nothing has been asked of it yet.
-func spawn(env []string, limit int, log *slog.Logger) (*child, error) {
+func spawn(cfg Config, limit int, log *slog.Logger) (*child, error) {
+	if os.Getenv(WorkerEnv) != "" {
+		return nil, errNoWorker
+	}
 	ours, theirs, err := socketpair()
 	if err != nil {
 		return nil, fmt.Errorf("making a socket pair: %w", err)
 	}
 	defer theirs.Close()
-	cmd := exec.Command(executable())
-	cmd.Args = []string{"kastellan-pkcs11"}
-	cmd.Env = childEnv(env)
-	cmd.ExtraFiles = []*os.File{theirs}
-	// A group of its own: an interrupt at the terminal ends the service,
-	// which then ends its children in order; and whatever the module starts dies with it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stderr, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		ours.Close()
-		return nil, fmt.Errorf("starting the module's process: %w", err)
-	}
-	log = log.With("pid", cmd.Process.Pid)
-	c := &child{cmd: cmd, started: time.Now(), exited: make(chan struct{}), log: log}
-	go c.wait(stderr)
+	c := &child{cmd: exec.Command(executable()), started: time.Now(), exited: make(chan struct{}), log: log}
 	if c.conn, err = newConn(ours, limit); err != nil {
 		ours.Close()
-		c.signal()
 		return nil, err
 	}
+	// For people who look at a list of processes.
+	c.cmd.Args = []string{"kastellan-pkcs11", cfg.URI.String()}
+	c.cmd.Env = childEnv(cfg.Env)
+	c.cmd.ExtraFiles = []*os.File{theirs}
+	// A group of its own: an interrupt at the terminal ends the service,
+	// which then ends its children in order; and whatever the module starts dies with it.
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.run(); err != nil {
+		c.fail(ErrLost)
+		return nil, fmt.Errorf("starting the module's process: %w", err)
+	}
 	return c, nil
+}
+
+// run starts the process, and what waits for its end.
+func (c *child) run() error {
+	stderr, theirs, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	c.cmd.Stderr = theirs
+	if err := c.cmd.Start(); err != nil {
+		stderr.Close()
+		return err
+	}
+	c.log = c.log.With("pid", c.cmd.Process.Pid)
+	go c.wait(stderr)
+	return nil
 }
 
 // executable is this very program: through /proc even after the file has been
@@ -101,39 +122,76 @@ var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "LAN
 
 func childEnv(extra []string) []string {
 	// Goroutine traces of a crash would flood the log.
-	env := []string{WorkerEnv + "=1", "GOTRACEBACK=none"}
+	env := []string{"GOTRACEBACK=none"}
 	for _, name := range inherited {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}
 	}
-	return append(env, extra...)
+	return append(append(env, extra...), WorkerEnv+"=1")
 }
 
 // stderrLines bounds how much of a child's standard error is logged.
 const stderrLines = 20
 
-// wait logs what the process says on standard error and how it ends.
-func (c *child) wait(stderr io.Reader) {
+// lastWords is how long what an ended process has written is waited for.
+const lastWords = time.Second
+
+// wait sees the process off. What it wrote before its end is still read, but
+// others who hold its socket or its standard error are not waited for.
+func (c *child) wait(stderr *os.File) {
 	defer close(c.exited)
+	defer stderr.Close()
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		c.logLines(stderr)
+	}()
+	err := c.cmd.Wait()
+	c.bury()
+	select {
+	case <-c.finished:
+	case <-time.After(lastWords):
+		c.fail(ErrLost)
+	}
+	_ = stderr.SetReadDeadline(time.Now().Add(lastWords))
+	<-logged
+	if err != nil {
+		c.log.Warn("The module's process ended", "status", err.Error())
+	}
+}
+
+func (c *child) logLines(stderr io.Reader) {
 	r := bufio.NewReaderSize(stderr, 1024)
 	for logged := 0; ; {
 		line, partial, err := r.ReadLine()
 		if err != nil {
-			break
+			return
 		}
 		if text := strings.TrimSpace(string(line)); text != "" && !partial && logged < stderrLines {
 			c.log.Warn("The module's process says", "line", text)
 			logged++
 		}
 	}
-	if err := c.cmd.Wait(); err != nil {
-		c.log.Warn("The module's process ended", "status", err.Error())
-	}
+}
+
+// bury ends what the process started and left behind. Right after its end its
+// number cannot have been given away; later no signal is sent any more.
+func (c *child) bury() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+	c.buried = true
 }
 
 // signal kills the process and what it started.
-func (c *child) signal() { _ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) }
+func (c *child) signal() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.buried {
+		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+	}
+}
 
 // kill ends the process now; questions under way fail with err.
 func (c *child) kill(err error) {
@@ -142,23 +200,31 @@ func (c *child) kill(err error) {
 }
 
 // start makes the child load the module and find its token.
-func (c *child) start(cfg Config, bare bool) error {
+func (c *child) start(ctx context.Context, cfg Config, bare bool, epoch uint32) error {
 	s := cfg.settings()
 	limit := startPatience * s.timeout
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	_, err := c.ask(ctx, &message{
+	_, err := c.ask(limited, &message{
 		code:    opStart,
-		numbers: []uint64{bits(bare), uint64(s.timeout), uint64(s.sessions), uint64(s.queue)},
+		numbers: []uint64{bits(bare), uint64(s.timeout), uint64(s.sessions), uint64(s.queue), uint64(epoch)},
 		blobs:   [][]byte{[]byte(cfg.URI.String()), []byte(s.iv)},
 	})
 	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return waitError(ctx.Err())
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: loading it takes longer than %v: %w", ErrModule, limit, ErrTimeout)
+		return errSlowStart(limit)
 	case errors.Is(err, ErrLost):
 		return fmt.Errorf("%w: it ended its process", ErrModule)
 	}
 	return err
+}
+
+func errSlowStart(limit time.Duration) error {
+	return fmt.Errorf("%w: loading it takes longer than %v: %w", ErrModule, limit, ErrTimeout)
 }
 
 // startPatience is how many times Config.CallTimeout loading may take.
@@ -176,21 +242,27 @@ func (c *child) stop() {
 	}
 	select {
 	case <-c.exited:
+		return
 	case <-ctx.Done():
 	}
 	c.kill(ErrLost)
-	<-c.exited
+	select {
+	case <-c.exited:
+	case <-time.After(closeWait):
+		c.log.Error("The module's process does not end even when killed")
+	}
 }
 
 // guard kills the child when it owes answers and shows no sign of life. That
 // is for a process that is stopped or stuck as a whole; of a hanging
-// module it tells by itself.
+// module it tells by itself. It also sees to it that no process outlives its socket for long.
 func (c *child) guard(limit time.Duration) {
 	ticker := time.NewTicker(max(limit/8, time.Millisecond))
 	defer ticker.Stop()
 	for {
 		select {
 		case <-c.finished:
+			c.reap()
 			return
 		case <-ticker.C:
 		}
@@ -199,5 +271,17 @@ func (c *child) guard(limit time.Duration) {
 			c.kill(ErrTimeout)
 			return
 		}
+	}
+}
+
+// reap kills a process that does not end although its socket has: it wrote
+// what cannot be understood.
+func (c *child) reap() {
+	timer := time.NewTimer(orphanWait)
+	defer timer.Stop()
+	select {
+	case <-c.exited:
+	case <-timer.C:
+		c.signal()
 	}
 }

@@ -24,12 +24,18 @@ type children struct {
 	cfg Config
 	log *slog.Logger
 
+	quit chan struct{} // closed with the token
+
 	mu       sync.Mutex
 	current  *child
-	epoch    uint32
+	epoch    uint32 // the first one of the current child
 	starting *start // under way, or nil
 	failures int    // children that did not live long, in a row
 	closed   bool
+}
+
+func newChildren(cfg Config, log *slog.Logger) *children {
+	return &children{cfg: cfg, log: log, quit: make(chan struct{})}
 }
 
 // start is one attempt to start a child, and how it went.
@@ -38,33 +44,33 @@ type start struct {
 	err  error
 }
 
-func (b *children) call(ctx context.Context, epoch uint32, question *message) (message, uint32, error) {
+func (b *children) call(ctx context.Context, question *message) (message, error) {
 	if !question.fits() {
-		return message{}, 0, fmt.Errorf("pkcs11: more than %d bytes in one call", maxFrame)
+		return message{}, fmt.Errorf("pkcs11: more than %d bytes in one call", maxFrame)
 	}
-	c, answered, err := b.child(ctx, epoch)
+	c, err := b.child(ctx, question.epoch)
 	if err != nil {
-		return message{}, 0, err
+		return message{}, err
 	}
-	answer, err := c.ask(ctx, question)
-	return answer, answered, err
+	return c.ask(ctx, question)
 }
 
-// child gives the running child, starting one if need be.
-func (b *children) child(ctx context.Context, epoch uint32) (*child, uint32, error) {
+// child gives the running child, starting one if need be. With an epoch it
+// gives only a child that may have handles of that one.
+func (b *children) child(ctx context.Context, epoch uint32) (*child, error) {
 	for {
 		b.mu.Lock()
 		switch alive := b.current != nil && b.current.alive(); {
 		case b.closed:
 			b.mu.Unlock()
-			return nil, 0, errClosed
-		case epoch != 0 && (!alive || epoch != b.epoch):
+			return nil, errClosed
+		case epoch != 0 && (!alive || epoch < b.epoch):
 			b.mu.Unlock()
-			return nil, 0, ErrLost
+			return nil, ErrLost
 		case alive:
-			c, now := b.current, b.epoch
+			c := b.current
 			b.mu.Unlock()
-			return c, now, nil
+			return c, nil
 		}
 		s := b.starting
 		if s == nil {
@@ -76,37 +82,70 @@ func (b *children) child(ctx context.Context, epoch uint32) (*child, uint32, err
 		select {
 		case <-s.done:
 			if s.err != nil {
-				return nil, 0, s.err
+				return nil, s.err
 			}
 		case <-ctx.Done():
-			return nil, 0, waitError(ctx.Err())
+			return nil, waitError(ctx.Err())
 		}
 	}
 }
 
 // replace starts a child after the time that the last ones' fate demands.
 func (b *children) replace(s *start) {
-	time.Sleep(b.backoff())
-	c, err := startChild(b.cfg, false, b.log)
+	defer close(s.done)
+	pause, epoch := b.retire()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-b.quit:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	var c *child
+	if s.err = waitFor(ctx, pause); s.err == nil {
+		c, s.err = startChild(ctx, b.cfg, false, epoch, b.log)
+	}
+	if !b.adopt(c, epoch) {
+		s.err = errClosed
+		if c != nil {
+			c.stop()
+		}
+	}
+}
+
+func waitFor(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// adopt makes the child the current one, or notes that there is none. It is
+// false when the token has been closed meanwhile.
+func (b *children) adopt(c *child, epoch uint32) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.starting = nil
-	s.err = err
 	switch {
-	case err != nil:
-		b.failures++
 	case b.closed:
-		s.err = errClosed
-		go c.stop()
+		return false
+	case c == nil:
+		b.failures++
 	default:
-		b.current = c
-		b.epoch++
+		b.current, b.epoch = c, epoch
 	}
-	close(s.done)
+	return true
 }
 
-// backoff judges the last child and tells how long to wait for the next.
-func (b *children) backoff() time.Duration {
+// retire judges the last child, and tells how long to wait for the next one and
+// the next one's first epoch.
+func (b *children) retire() (pause time.Duration, epoch uint32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.current != nil {
@@ -115,24 +154,28 @@ func (b *children) backoff() time.Duration {
 		} else {
 			b.failures++
 		}
+		b.epoch = max(b.epoch, b.current.lastEpoch())
 		b.current = nil
 	}
-	if b.failures < 2 {
-		return 0
+	if b.failures >= 2 {
+		pause = min(firstBackoff<<min(b.failures-2, 10), maxBackoff)
 	}
-	return min(firstBackoff<<min(b.failures-2, 10), maxBackoff)
+	return pause, b.epoch + 1
 }
 
 // startChild gives a child that has loaded its module; with bare it has not
-// looked for a token.
-func startChild(cfg Config, bare bool, log *slog.Logger) (*child, error) {
+// looked for a token. Nothing stays behind when it fails.
+func startChild(ctx context.Context, cfg Config, bare bool, epoch uint32, log *slog.Logger) (*child, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, waitError(err)
+	}
 	s := cfg.settings()
-	c, err := spawn(cfg.Env, s.sessions+s.queue, log)
+	c, err := spawn(cfg, s.sessions+s.queue, log)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
 	}
-	if err := c.start(cfg, bare); err != nil {
-		if errors.Is(err, ErrTimeout) {
+	if err := c.start(ctx, cfg, bare, epoch); err != nil {
+		if errors.Is(err, ErrTimeout) || ctx.Err() != nil {
 			c.kill(ErrLost)
 		}
 		c.stop()
@@ -142,16 +185,14 @@ func startChild(cfg Config, bare bool, log *slog.Logger) (*child, error) {
 	return c, nil
 }
 
-func (b *children) expire() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.epoch++
-}
-
+// close ends the child, or the attempt to start one.
 func (b *children) close() error {
 	b.mu.Lock()
+	if !b.closed {
+		b.closed = true
+		close(b.quit)
+	}
 	c, s := b.current, b.starting
-	b.closed = true
 	b.mu.Unlock()
 	if s != nil {
 		<-s.done
@@ -160,11 +201,4 @@ func (b *children) close() error {
 		c.stop()
 	}
 	return nil
-}
-
-// abandon closes without waiting for a start that is under way.
-func (b *children) abandon() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
 }

@@ -22,6 +22,7 @@ type conn struct {
 	nextID   uint32
 	asked    map[uint32]*asked
 	heard    time.Time // when the child last showed life, or was first asked
+	epoch    uint32    // the latest of which an answer told
 	failure  error     // set once the child is gone or given up
 	finished chan struct{}
 }
@@ -138,6 +139,9 @@ func (c *conn) deliver(id uint32, o outcome, last bool) {
 	c.mu.Lock()
 	a := c.asked[id]
 	delete(c.asked, id)
+	if a != nil {
+		c.epoch = max(c.epoch, o.answer.epoch)
+	}
 	if last {
 		c.heard = time.Now()
 	}
@@ -161,6 +165,13 @@ func (c *conn) fail(err error) {
 	}
 	// The reader sees the end of the file and finishes.
 	_ = c.file.Close()
+}
+
+// lastEpoch is the latest epoch of a handle that the child gave.
+func (c *conn) lastEpoch() uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.epoch
 }
 
 // alive reports whether questions may still be asked.

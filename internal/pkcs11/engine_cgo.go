@@ -14,15 +14,20 @@ import (
 // of runners take jobs from a bounded queue, each with a session of the pool while it runs one.
 // Logging in counts for all sessions of an application and ends
 // with the last of them, and session objects end with the session that made
-// them: both belong to the control session, which has its own runner and stays open.
+// them: both belong to the control session, which has its own lane and stays open.
 type engine struct {
 	settings
 	pool    *sessionPool
-	jobs    chan *job
-	control chan *job
-	runners []*runner
+	work    *lane
+	control *lane
 	running sync.WaitGroup
 	stop    chan struct{} // ends the watchdog
+
+	// epoch is counted up when handles may come to name other objects: at
+	// every logout, and when session objects are lost. It counts up before the
+	// module is told, so that a call which finds it unchanged at its end met the
+	// objects that its handles were given for.
+	epoch atomic.Uint32
 
 	orphaned atomic.Bool // nobody waits for the jobs that are queued
 
@@ -32,148 +37,130 @@ type engine struct {
 	onDeviceLoss func()
 }
 
-// job is one question and the way back for its answer.
-type job struct {
-	question message
-	deadline time.Time // of the caller; zero when it waits for ever
-	queued   time.Time
-	answer   func(message, error)
-	answered atomic.Bool
-}
-
-// finish answers unless that has happened already.
-func (j *job) finish(answer message, err error) {
-	if !j.answered.Swap(true) {
-		j.answer(answer, err)
-	}
-}
-
-// runner is a goroutine of the engine, as the watchdog sees it.
-type runner struct {
-	current atomic.Pointer[job]
-	until   atomic.Int64 // when current takes too long, in nanoseconds since start
-	start   time.Time
-}
-
 // newEngine serves the slot of the module, which it releases at the end.
-func newEngine(m *module, slot uint, s settings) *engine {
+func newEngine(m *module, slot uint, s settings, epoch uint32) *engine {
 	e := &engine{
 		settings: s,
 		pool:     newSessionPool(m, slot, s.sessions),
-		jobs:     make(chan *job, s.queue),
-		control:  make(chan *job, s.queue),
+		work:     newLane(s.sessions, s.queue),
+		control:  newLane(1, s.queue),
 		stop:     make(chan struct{}),
 	}
-	start := time.Now()
-	for range s.sessions + 1 {
-		e.runners = append(e.runners, &runner{start: start})
-	}
-	e.running.Go(func() { e.runControl(e.runners[0]) })
-	for _, r := range e.runners[1:] {
-		e.running.Go(func() { e.run(r) })
+	e.epoch.Store(epoch)
+	control := &controlSession{pool: e.pool}
+	e.running.Go(func() {
+		e.run(e.control, e.control.runners[0], func(r *runner, j *job) (message, error) { return e.performControl(control, j) })
+		control.close()
+	})
+	for _, r := range e.work.runners {
+		e.running.Go(func() { e.run(e.work, r, e.perform) })
 	}
 	return e
 }
 
 // submit queues the job, or answers it with ErrBusy.
 func (e *engine) submit(j *job) {
-	queue := e.jobs
+	l := e.work
 	if operations[j.question.code].control {
-		queue = e.control
+		l = e.control
 	}
-	select {
-	case queue <- j:
-	default:
+	if !l.submit(j) {
 		j.finish(message{}, ErrBusy)
 	}
 }
 
 // run does jobs until the queue is closed.
-func (e *engine) run(r *runner) {
-	for j := range e.jobs {
-		if !e.begin(r, j) {
-			continue
+func (e *engine) run(l *lane, r *runner, perform func(*runner, *job) (message, error)) {
+	for j := range l.jobs {
+		var answer message
+		err := e.refuse(j)
+		if err == nil {
+			r.begin(j, e.timeout*time.Duration(max(1, operations[j.question.code].patience)))
+			answer, err = perform(r, j)
+			r.rest()
 		}
-		answer, err := e.perform(&j.question)
-		r.current.Store(nil)
+		j.question.wipe()
+		l.leave()
 		j.finish(answer, err)
 		e.checkDevice(err)
 	}
 }
 
-// begin starts the watch over a job unless nobody waits for it any more.
-func (e *engine) begin(r *runner, j *job) bool {
+// refuse tells why a job is not even begun.
+func (e *engine) refuse(j *job) error {
 	now := time.Now()
 	switch {
-	case e.orphaned.Load(), !j.deadline.IsZero() && now.After(j.deadline):
-		j.finish(message{}, errExpired)
-		return false
+	case e.orphaned.Load(), j.answered.Load(), !j.deadline.IsZero() && now.After(j.deadline):
+		return errExpired
 	case now.Sub(j.queued) > e.timeout:
-		j.finish(message{}, ErrBusy)
-		return false
+		return ErrBusy
 	}
-	patience := e.timeout * time.Duration(max(1, operations[j.question.code].patience))
-	r.until.Store(int64(now.Sub(r.start) + patience))
-	r.current.Store(j)
-	return true
+	return nil
 }
 
-// perform runs the operation on a session, and on a second one if the first
+// perform runs the operation on a session, and on a fresh one if the first
 // turns out to be dead.
-func (e *engine) perform(question *message) (message, error) {
-	op := &operations[question.code]
-	answer, err := e.attempt(op, question)
+func (e *engine) perform(r *runner, j *job) (message, error) {
+	op := &operations[j.question.code]
+	answer, err := e.attempt(r, j, op, false)
 	if err != nil && mayRetry(err, op.idempotent) {
-		return e.attempt(op, question)
+		return e.attempt(r, j, op, true)
 	}
 	return answer, err
 }
 
-func (e *engine) attempt(op *operation, question *message) (message, error) {
-	s, err := e.pool.take()
+func (e *engine) attempt(r *runner, j *job, op *operation, fresh bool) (message, error) {
+	s, err := e.pool.take(r, fresh, j.queued.Add(e.timeout))
 	if err != nil {
 		return message{}, err
 	}
-	answer, err := op.run(e, s, question)
-	e.pool.give(s, isSound(err))
+	answer, err := e.use(op, s, &j.question)
+	e.pool.give(s, err)
 	return answer, err
 }
 
-// runControl does the jobs of the control session.
-func (e *engine) runControl(r *runner) {
-	var s *session
-	for j := range e.control {
-		if !e.begin(r, j) {
-			continue
-		}
-		op := &operations[j.question.code]
-		answer, err := e.attemptControl(&s, op, &j.question)
-		if err != nil && s == nil && mayRetry(err, op.idempotent) {
-			answer, err = e.attemptControl(&s, op, &j.question)
-		}
-		r.current.Store(nil)
-		j.finish(answer, err)
-		e.checkDevice(err)
+// use runs the operation if the question's handles hold, and believes what it
+// gave if they held all the time.
+func (e *engine) use(op *operation, s *session, question *message) (message, error) {
+	epoch := e.epoch.Load()
+	if question.epoch != 0 && question.epoch != epoch {
+		return message{}, ErrLost
 	}
-	if s != nil {
-		e.pool.close(s.handle)
-	}
-}
-
-// attemptControl runs the operation on the control session, which it opens if
-// need be, and drops after a logout or when it is no longer sound.
-func (e *engine) attemptControl(s **session, op *operation, question *message) (message, error) {
-	if *s == nil {
-		handle, err := e.pool.openSession()
-		if err != nil {
+	if op.private {
+		if err := s.checkUser(); err != nil {
 			return message{}, err
 		}
-		*s = &session{module: e.pool.module, handle: handle}
 	}
-	answer, err := op.run(e, *s, question)
-	if !isSound(err) || question.code == opLogout {
-		e.pool.close((*s).handle)
-		*s = nil
+	answer, err := op.run(e, s, question)
+	if (question.epoch != 0 || op.private) && e.epoch.Load() != epoch {
+		return message{}, ErrLost
+	}
+	answer.epoch = epoch
+	return answer, err
+}
+
+// performControl runs the operation on the control session, and on a fresh
+// one if that turns out to be dead.
+func (e *engine) performControl(c *controlSession, j *job) (message, error) {
+	op := &operations[j.question.code]
+	answer, err := e.attemptControl(c, j, op)
+	if err != nil && c.session == nil && mayRetry(err, op.idempotent) {
+		return e.attemptControl(c, j, op)
+	}
+	return answer, err
+}
+
+func (e *engine) attemptControl(c *controlSession, j *job, op *operation) (message, error) {
+	if err := c.open(); err != nil {
+		return message{}, err
+	}
+	c.objects = c.objects || op.sessionObjects
+	answer, err := e.use(op, c.session, &j.question)
+	if !isSound(err) || j.question.code == opLogout {
+		if c.objects { // their numbers may be given to others
+			e.epoch.Add(1)
+		}
+		c.close()
 	}
 	return answer, err
 }
@@ -200,32 +187,23 @@ func (e *engine) watch(beat func()) {
 			return
 		case <-ticker.C:
 		}
-		hung, busy := false, false
-		for _, r := range e.runners {
-			j := r.current.Load()
-			if j == nil {
-				continue
-			}
-			busy = true
-			if int64(time.Since(r.start)) > r.until.Load() && r.current.Load() == j {
-				hung = true
-				j.finish(message{}, ErrTimeout)
-			}
-		}
-		if hung && e.onHang != nil {
+		workHangs, workBusy := e.work.inspect()
+		controlHangs, controlBusy := e.control.inspect()
+		if (workHangs || controlHangs) && e.onHang != nil {
 			e.onHang()
 		}
-		if busy && beat != nil {
+		if (workBusy || controlBusy) && beat != nil {
 			beat()
 		}
+		e.pool.wakeAll()
 	}
 }
 
 // close waits for the running calls at most for the time given, closes the
 // sessions and releases the module. The caller submits nothing more.
 func (e *engine) close(wait time.Duration) error {
-	close(e.jobs)
-	close(e.control)
+	close(e.work.jobs)
+	close(e.control.jobs)
 	finished := make(chan struct{})
 	go func() {
 		e.running.Wait()
@@ -233,13 +211,12 @@ func (e *engine) close(wait time.Duration) error {
 	}()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	defer close(e.stop)
 	select {
 	case <-finished:
 	case <-timer.C:
-		close(e.stop)
 		return fmt.Errorf("closing the module: %w", ErrTimeout)
 	}
-	close(e.stop)
 	e.pool.drain()
 	return e.pool.module.release()
 }

@@ -100,6 +100,10 @@ func (w *frameWriter) flush() {
 func (w *frameWriter) gather() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	clear(w.spare) // what was written may be a PIN
+	if cap(w.spare) > readBuffer {
+		w.spare = nil
+	}
 	if w.failure != nil {
 		w.err = w.failure
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -18,31 +17,55 @@ var errClosed = errors.New("pkcs11: the token is closed")
 // local is the backend that runs the module in this process.
 type local struct {
 	engine *engine
-	epoch  atomic.Uint32
 
 	mu     sync.RWMutex // held for reading while submitting
 	closed bool
 }
 
-func openLocal(cfg Config) (*local, error) {
+// openLocal loads the module. One that hangs then is left alone in a
+// goroutine when ctx is done or time is up.
+func openLocal(ctx context.Context, cfg Config) (*local, error) {
 	for _, entry := range cfg.Env {
 		name, value, _ := strings.Cut(entry, "=")
 		if have, ok := os.LookupEnv(name); !ok || have != value {
 			return nil, fmt.Errorf("pkcs11: a module in this process sees this process's environment, where %s is not as configured", name)
 		}
 	}
-	e, err := startEngine(cfg.URI, cfg.settings())
-	if err != nil {
-		return nil, err
+	type result struct {
+		engine *engine
+		err    error
 	}
-	go e.watch(nil)
-	l := &local{engine: e}
-	l.epoch.Store(1)
-	return l, nil
+	s := cfg.settings()
+	opened, late := make(chan result), make(chan struct{})
+	defer close(late)
+	go func() {
+		e, err := startEngine(cfg.URI, s, 1)
+		select {
+		case opened <- result{e, err}:
+		case <-late:
+			if err == nil {
+				_ = e.close(closeWait) // nobody is left to be told
+			}
+		}
+	}()
+	timer := time.NewTimer(startPatience * s.timeout)
+	defer timer.Stop()
+	select {
+	case o := <-opened:
+		if o.err != nil {
+			return nil, o.err
+		}
+		go o.engine.watch(nil)
+		return &local{engine: o.engine}, nil
+	case <-timer.C:
+		return nil, errSlowStart(startPatience * s.timeout)
+	case <-ctx.Done():
+		return nil, waitError(ctx.Err())
+	}
 }
 
 // startEngine loads the module and serves the token that the URI describes.
-func startEngine(u URI, s settings) (*engine, error) {
+func startEngine(u URI, s settings, epoch uint32) (*engine, error) {
 	m, err := acquireModule(u.ModulePath)
 	if err != nil {
 		return nil, err
@@ -51,7 +74,7 @@ func startEngine(u URI, s settings) (*engine, error) {
 	if err != nil {
 		return nil, errors.Join(err, m.release())
 	}
-	return newEngine(m, slot, s), nil
+	return newEngine(m, slot, s, epoch), nil
 }
 
 type outcome struct {
@@ -59,25 +82,26 @@ type outcome struct {
 	err    error
 }
 
-func (l *local) call(ctx context.Context, epoch uint32, question *message) (message, uint32, error) {
-	now := l.epoch.Load()
-	if epoch != 0 && epoch != now {
-		return message{}, 0, ErrLost
+func (l *local) call(ctx context.Context, question *message) (message, error) {
+	if err := ctx.Err(); err != nil {
+		return message{}, waitError(err)
 	}
 	done := make(chan outcome, 1)
-	j := &job{question: *question, queued: time.Now(), answer: func(m message, err error) { done <- outcome{m, err} }}
+	// The module may still read after the caller has gone.
+	j := &job{question: question.clone(), queued: time.Now(), answer: func(m message, err error) { done <- outcome{m, err} }}
 	j.deadline, _ = ctx.Deadline()
 	if err := l.submit(j); err != nil {
-		return message{}, 0, err
+		return message{}, err
 	}
 	select {
 	case o := <-done:
 		if errors.Is(o.err, errExpired) {
 			o.err = waitError(context.DeadlineExceeded)
 		}
-		return o.answer, now, o.err
+		return o.answer, o.err
 	case <-ctx.Done():
-		return message{}, 0, waitError(ctx.Err())
+		j.answered.Store(true) // so that it is not begun any more
+		return message{}, waitError(ctx.Err())
 	}
 }
 
@@ -92,8 +116,6 @@ func (l *local) submit(j *job) error {
 	l.engine.submit(j)
 	return nil
 }
-
-func (l *local) expire() { l.epoch.Add(1) }
 
 func (l *local) close() error {
 	l.mu.Lock()

@@ -1,22 +1,26 @@
 package pkcs11
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 )
 
 // A frame on the socket between a token and its child:
 //
-//	+-----------+--------+------+-------------+---------+---------+
-//	| size  u32 | id u32 | code | patience  ‖ | numbers | blobs   |
-//	+-----------+--------+------+-------------+---------+---------+
+//	+-----------+--------+------+----------+-------+---------+-------+
+//	| size  u32 | id u32 | code | patience | epoch | numbers | blobs |
+//	+-----------+--------+------+----------+-------+---------+-------+
 //
 // size counts what follows it; id ties an answer to its question; patience
-// is a uvarint, the milliseconds for which the caller waits still (0: for
-// ever; 0 in answers). numbers is a uvarint count and as many uvarints; blobs is a
-// uvarint count and as many lengths (uvarint) with bytes. Integers of fixed
-// size are big-endian.
+// is the milliseconds for which the caller waits still (0: for ever; 0 in
+// answers); epoch is that of the handles in a question (0: there are none),
+// and in an answer the one in which it was found. numbers is a count and as many
+// numbers; blobs is a count and as many lengths with bytes. Integers of fixed
+// size are big-endian, all others are uvarints.
 const (
 	frameHead    = 4
 	maxFrame     = 1 << 20
@@ -27,6 +31,7 @@ const (
 // with each code.
 type message struct {
 	code    code
+	epoch   uint32
 	numbers []uint64
 	blobs   [][]byte
 }
@@ -36,7 +41,7 @@ type code byte
 
 // The operations: numbers | blobs → numbers | blobs of the answer.
 const (
-	opStart           code = iota + 1 // bare, timeout in ns, sessions, queue | uri, iv source → -
+	opStart           code = iota + 1 // bare, timeout in ns, sessions, queue, first epoch | uri, iv source →
 	opInfo                            // → slot, flags | label, manufacturer, model, serial, firmware
 	opLogin                           // | pin →
 	opLogout                          // →
@@ -69,6 +74,7 @@ const (
 	statusBusy         //
 	statusTimeout      //
 	statusExpired      // the caller's patience ended before the call began
+	statusLost         // a handle is of an earlier epoch, or ended during the call
 	statusNoToken      // | reason
 	statusModule       // | reason
 	statusFailed       // | reason
@@ -102,6 +108,7 @@ func appendFrame(dst []byte, id uint32, patience uint64, m *message) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, id)
 	dst = append(dst, byte(m.code))
 	dst = binary.AppendUvarint(dst, patience)
+	dst = binary.AppendUvarint(dst, uint64(m.epoch))
 	dst = binary.AppendUvarint(dst, uint64(len(m.numbers)))
 	for _, n := range m.numbers {
 		dst = binary.AppendUvarint(dst, n)
@@ -113,6 +120,22 @@ func appendFrame(dst []byte, id uint32, patience uint64, m *message) []byte {
 	}
 	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-frameHead))
 	return dst
+}
+
+// wipe overwrites the blobs. It is for questions, once nobody reads them any more.
+func (m *message) wipe() {
+	for _, b := range m.blobs {
+		clear(b)
+	}
+}
+
+// clone copies m with its blobs.
+func (m *message) clone() message {
+	c := message{code: m.code, epoch: m.epoch, numbers: slices.Clone(m.numbers), blobs: make([][]byte, len(m.blobs))}
+	for i, b := range m.blobs {
+		c.blobs[i] = bytes.Clone(b)
+	}
+	return c
 }
 
 // fits reports whether m is small enough for a frame.
@@ -136,6 +159,11 @@ func parseFrame(body []byte, m *message) (id uint32, patience uint64, err error)
 	if patience, rest, err = takeUvarint(rest); err != nil {
 		return 0, 0, err
 	}
+	epoch, rest, err := takeUvarint(rest)
+	if err != nil || epoch > math.MaxUint32 {
+		return 0, 0, errFrame
+	}
+	m.epoch = uint32(epoch)
 	if rest, err = takeNumbers(rest, m); err != nil {
 		return 0, 0, err
 	}
@@ -214,6 +242,8 @@ func errorMessage(err error) message {
 		return message{code: statusTimeout}
 	case errors.Is(err, errExpired):
 		return message{code: statusExpired}
+	case errors.Is(err, ErrLost):
+		return message{code: statusLost}
 	case errors.Is(err, ErrNoToken):
 		return message{code: statusNoToken, blobs: text()}
 	case errors.Is(err, ErrModule):
@@ -235,6 +265,8 @@ func (m *message) err() error {
 		return ErrTimeout
 	case statusExpired:
 		return errExpired
+	case statusLost:
+		return ErrLost
 	case statusNoToken:
 		return &reasonError{ErrNoToken, string(m.blob(0))}
 	case statusModule:

@@ -64,8 +64,11 @@ func (c *Config) check() error {
 func checkEnv(env []string) error {
 	for _, entry := range env {
 		name, _, ok := strings.Cut(entry, "=")
-		if !ok || name == "" || strings.ContainsRune(entry, 0) {
+		switch {
+		case !ok || name == "" || strings.ContainsRune(entry, 0):
 			return errors.New("pkcs11: an entry of the environment is not NAME=value")
+		case name == WorkerEnv:
+			return errors.New("pkcs11: the environment of a module cannot have " + WorkerEnv)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ package pkcs11
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 )
 
@@ -18,16 +19,15 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (Token, error) {
 		return nil, err
 	}
 	if cfg.InProcess {
-		l, err := openLocal(cfg)
+		l, err := openLocal(ctx, cfg)
 		if err != nil {
 			return nil, err
 		}
 		return &token{backend: l}, nil
 	}
-	b := &children{cfg: cfg, log: log.With("token", cfg.URI.String())}
-	if _, _, err := b.child(ctx, 0); err != nil {
-		b.abandon()
-		return nil, err
+	b := newChildren(cfg, log.With("token", cfg.URI.String()))
+	if _, err := b.child(ctx, 0); err != nil {
+		return nil, errors.Join(err, b.close())
 	}
 	return &token{backend: b}, nil
 }

@@ -11,10 +11,12 @@ import (
 
 // operation is what the engine does for a code.
 type operation struct {
-	run        func(e *engine, s *session, m *message) (message, error)
-	idempotent bool // may be repeated on another session
-	control    bool // needs the control session
-	patience   int  // multiples of Config.CallTimeout; zero means 1
+	run            func(e *engine, s *session, m *message) (message, error)
+	idempotent     bool // may be repeated on another session
+	control        bool // needs the control session
+	sessionObjects bool // makes objects that end with their session
+	private        bool // would answer without a login, but not with the user's objects
+	patience       int  // multiples of Config.CallTimeout; zero means 1
 }
 
 // keyPairPatience: making RSA keys takes hardware many seconds.
@@ -27,19 +29,21 @@ var operations = [opCount]operation{
 	opSetPIN:          {run: setPIN, control: true},
 	opRandom:          {run: random, idempotent: true},
 	opGenerateKey:     {run: generateKey},
-	opGenerateSession: {run: generateKey, control: true},
-	opFind:            {run: find, idempotent: true},
-	opList:            {run: list, idempotent: true, patience: keyPairPatience},
+	opGenerateSession: {run: generateKey, control: true, sessionObjects: true},
+	opFind:            {run: find, idempotent: true, private: true},
+	opList:            {run: list, idempotent: true, private: true, patience: keyPairPatience},
 	opAttributes:      {run: attributes, idempotent: true},
-	opDestroy:         {run: destroy},
+	// A handle of an earlier login must not destroy what has its number now:
+	// on the control session no logout comes between.
+	opDestroy:         {run: destroy, control: true},
 	opEncrypt:         {run: encrypt, idempotent: true},
 	opDecrypt:         {run: decrypt, idempotent: true},
 	opWrap:            {run: wrap, idempotent: true},
 	opUnwrap:          {run: unwrap},
-	opUnwrapSession:   {run: unwrap, control: true},
-	opMakeTransport:   {run: makeTransport, control: true, patience: keyPairPatience},
+	opUnwrapSession:   {run: unwrap, control: true, sessionObjects: true},
+	opMakeTransport:   {run: makeTransport, control: true, sessionObjects: true, patience: keyPairPatience},
 	opWrapTransport:   {run: wrapTransport, idempotent: true},
-	opUnwrapTransport: {run: unwrapTransport, control: true},
+	opUnwrapTransport: {run: unwrapTransport, control: true, sessionObjects: true},
 	opMarkTrusted:     {run: markTrusted},
 }
 
@@ -51,6 +55,20 @@ func opInfoRun(e *engine, _ *session, _ *message) (message, error) {
 	return info.message(), nil
 }
 
+// checkUser fails when the module says that the user is not logged in.
+func (s *session) checkUser() error {
+	info, err := s.ctx.GetSessionInfo(s.sh())
+	switch err = rvError("C_GetSessionInfo", err); {
+	case isRV(err, CKR_FUNCTION_NOT_SUPPORTED):
+		return nil
+	case err != nil:
+		return err
+	case info.State == p11.CKS_RO_PUBLIC_SESSION, info.State == p11.CKS_RW_PUBLIC_SESSION:
+		return &Error{Function: "C_GetSessionInfo", RV: CKR_USER_NOT_LOGGED_IN}
+	}
+	return nil
+}
+
 func (s *session) sh() p11.SessionHandle { return p11.SessionHandle(s.handle) }
 
 func login(_ *engine, s *session, m *message) (message, error) {
@@ -58,6 +76,7 @@ func login(_ *engine, s *session, m *message) (message, error) {
 }
 
 func logout(e *engine, s *session, _ *message) (message, error) {
+	e.epoch.Add(1)
 	err := rvError("C_Logout", s.ctx.Logout(s.sh()))
 	e.pool.drain()
 	if isRV(err, CKR_USER_NOT_LOGGED_IN) {

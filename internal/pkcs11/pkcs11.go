@@ -73,9 +73,10 @@ type Token interface {
 
 	// GenerateKey makes an AES-256 key in the token.
 	GenerateKey(ctx context.Context, t Template) (Handle, error)
-	// FindKeys gives the secret keys with the label (and the id, unless it is nil).
+	// FindKeys gives the secret keys with the label (and the id, unless it is
+	// nil). Keys are private: without a login it fails with CKR_USER_NOT_LOGGED_IN.
 	FindKeys(ctx context.Context, label string, id []byte) ([]Handle, error)
-	// ListKeys gives the labels of all secret keys with their handles.
+	// ListKeys gives the labels of all secret keys with their handles. It needs a login as well.
 	ListKeys(ctx context.Context) ([]Object, error)
 	// Attributes tells what the key is and may do.
 	Attributes(ctx context.Context, key Handle) (Attributes, error)

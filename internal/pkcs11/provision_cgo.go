@@ -22,6 +22,7 @@ func InitToken(ctx context.Context, cfg ProvisionConfig) (TokenInfo, error) {
 		return TokenInfo{}, err
 	}
 	question := cfg.message()
+	defer question.wipe()
 	answer, err := askOnce(ctx, Config{URI: URI{ModulePath: cfg.ModulePath}, Env: cfg.Env}, true, &question)
 	if err != nil {
 		return TokenInfo{}, err
@@ -36,6 +37,7 @@ func MarkTrusted(ctx context.Context, cfg Config, soPIN secret.Text, label strin
 		return err
 	}
 	question := message{code: opMarkTrusted, blobs: [][]byte{[]byte(soPIN.Reveal()), []byte(label)}}
+	defer question.wipe()
 	answer, err := askOnce(ctx, cfg, false, &question)
 	if err == nil && answer.number(0) == 0 {
 		return errors.New("pkcs11: the security officer sees no key with this label")
@@ -45,7 +47,7 @@ func MarkTrusted(ctx context.Context, cfg Config, soPIN secret.Text, label strin
 
 // askOnce starts a child for one question.
 func askOnce(ctx context.Context, cfg Config, bare bool, question *message) (message, error) {
-	c, err := startChild(cfg, bare, slog.New(slog.DiscardHandler))
+	c, err := startChild(ctx, cfg, bare, 1, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return message{}, err
 	}

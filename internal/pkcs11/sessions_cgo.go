@@ -21,7 +21,7 @@ type sessionPool struct {
 	max    int // Config.Sessions
 
 	mu         sync.Mutex
-	returned   sync.Cond // a session came back, or may be opened
+	returned   sync.Cond // a session came back, or may be opened, or time has passed
 	idle       []uint
 	open       int       // idle or in use
 	generation int       // counts drains; sessions of earlier ones are closed on return
@@ -43,35 +43,74 @@ func newSessionPool(m *module, slot uint, size int) *sessionPool {
 }
 
 // take gives an idle session, opens one, or waits for one when there are as
-// many as the token allows.
-func (p *sessionPool) take() (*session, error) {
+// many as the token allows: until the time given, when it fails with ErrBusy.
+// While it waits r is not watched. A fresh session is not one that was idle, which may be as
+// dead as another one was found to be.
+func (p *sessionPool) take(r *runner, fresh bool, until time.Time) (*session, error) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	for {
-		s := &session{module: p.module, generation: p.generation}
-		if n := len(p.idle); n > 0 {
-			s.handle, p.idle = p.idle[n-1], p.idle[:n-1]
-			p.mu.Unlock()
-			return s, nil
-		}
-		if p.open >= p.limit() {
+		switch mayOpen := p.open < p.limit(); {
+		case len(p.idle) > 0 && !fresh:
+			return p.lend(p.pop()), nil
+		case mayOpen:
+			s, err := p.openOne()
+			if err == nil || p.open == 0 || !isRV(err, CKR_SESSION_COUNT) {
+				return s, err
+			}
+			p.full, p.fullUntil = p.open, time.Now().Add(shrunkFor)
+		case len(p.idle) > 0:
+			p.dropOne()
+		default:
+			r.rest()
 			p.returned.Wait()
-			continue
+			r.resume()
+			if time.Now().After(until) {
+				p.returned.Signal() // for the next one, should that have been for us
+				return nil, ErrBusy
+			}
 		}
-		p.open++
-		p.mu.Unlock()
-		var err error
-		if s.handle, err = p.openSession(); err == nil {
-			return s, nil
-		}
-		p.mu.Lock()
-		p.open--
-		if p.open == 0 || !isRV(err, CKR_SESSION_COUNT) {
-			p.mu.Unlock()
-			return nil, err
-		}
-		p.full, p.fullUntil = p.open, time.Now().Add(shrunkFor)
 	}
 }
+
+// The following are called with mu held, and let go of it while they call the module.
+
+func (p *sessionPool) pop() uint {
+	n := len(p.idle) - 1
+	handle := p.idle[n]
+	p.idle = p.idle[:n]
+	return handle
+}
+
+func (p *sessionPool) lend(handle uint) *session {
+	return &session{module: p.module, handle: handle, generation: p.generation}
+}
+
+func (p *sessionPool) openOne() (*session, error) {
+	s := p.lend(0)
+	p.open++
+	p.mu.Unlock()
+	handle, err := p.openSession()
+	p.mu.Lock()
+	if err != nil {
+		p.open--
+		return nil, err
+	}
+	s.handle = handle
+	return s, nil
+}
+
+// dropOne closes an idle session to make room for a fresh one.
+func (p *sessionPool) dropOne() {
+	handle := p.pop()
+	p.mu.Unlock()
+	p.close(handle)
+	p.mu.Lock()
+	p.open--
+}
+
+// wakeAll lets those who wait for a session look at the clock.
+func (p *sessionPool) wakeAll() { p.returned.Broadcast() }
 
 // limit is called with mu held.
 func (p *sessionPool) limit() int {
@@ -86,10 +125,11 @@ func (p *sessionPool) openSession() (uint, error) {
 	return uint(handle), rvError("C_OpenSession", err)
 }
 
-// give puts a session back, or closes it when it is not sound.
-func (p *sessionPool) give(s *session, sound bool) {
+// give puts a session back after a call that ended with err, or closes it when
+// it is not sound.
+func (p *sessionPool) give(s *session, err error) {
 	p.mu.Lock()
-	sound = sound && s.generation == p.generation
+	sound := isSound(err) && s.generation == p.generation
 	if sound {
 		p.idle = append(p.idle, s.handle)
 	} else {
@@ -97,7 +137,7 @@ func (p *sessionPool) give(s *session, sound bool) {
 	}
 	p.mu.Unlock()
 	p.returned.Signal()
-	if !sound {
+	if !sound && !isClosed(err) {
 		p.close(s.handle)
 	}
 }
@@ -114,8 +154,35 @@ func (p *sessionPool) drain() {
 	p.idle, p.open = nil, p.open-len(p.idle)
 	p.generation++
 	p.mu.Unlock()
+	p.returned.Broadcast()
 	for _, handle := range idle {
 		p.close(handle)
+	}
+}
+
+// controlSession is the session that stays open. Only the runner of the
+// control lane touches it.
+type controlSession struct {
+	pool    *sessionPool
+	session *session // nil while it is not open
+	objects bool     // session objects may exist
+}
+
+func (c *controlSession) open() error {
+	if c.session != nil {
+		return nil
+	}
+	handle, err := c.pool.openSession()
+	if err == nil {
+		c.session = &session{module: c.pool.module, handle: handle}
+	}
+	return err
+}
+
+func (c *controlSession) close() {
+	if c.session != nil {
+		c.pool.close(c.session.handle)
+		c.session, c.objects = nil, false
 	}
 }
 
@@ -131,7 +198,10 @@ func isSound(err error) bool {
 		return true
 	}
 	var e *Error
-	if !errors.As(err, &e) || isDead(e.RV) {
+	if !errors.As(err, &e) {
+		return true // it is ours: the module was content
+	}
+	if isDead(e.RV) {
 		return false
 	}
 	switch e.Function {
@@ -139,6 +209,12 @@ func isSound(err error) bool {
 		return IsAuthentication(err)
 	}
 	return true
+}
+
+// isClosed tells that the session does not exist any more. Its number may name another
+// one already.
+func isClosed(err error) bool {
+	return isRV(err, CKR_SESSION_HANDLE_INVALID) || isRV(err, CKR_SESSION_CLOSED)
 }
 
 // isDead tells the return values after which a session is not trusted.

@@ -20,11 +20,8 @@ const maxRandom = 64 << 10
 // backend carries questions to the module, into a child process or within
 // this one.
 type backend interface {
-	// call asks. A handle among the numbers is of the given epoch; zero
-	// stands for a question without one. It returns the epoch that answered.
-	call(ctx context.Context, epoch uint32, question *message) (answer message, answered uint32, err error)
-	// expire makes every handle given so far one of an earlier epoch.
-	expire()
+	// call asks. It reads the question's blobs only until it returns.
+	call(ctx context.Context, question *message) (answer message, err error)
 	close() error
 }
 
@@ -34,7 +31,7 @@ type token struct {
 }
 
 func (t *token) Info(ctx context.Context) (TokenInfo, error) {
-	answer, _, err := t.backend.call(ctx, 0, &message{code: opInfo})
+	answer, err := t.backend.call(ctx, &message{code: opInfo})
 	if err != nil {
 		return TokenInfo{}, err
 	}
@@ -42,20 +39,25 @@ func (t *token) Info(ctx context.Context) (TokenInfo, error) {
 }
 
 func (t *token) Login(ctx context.Context, pin secret.Text) error {
-	_, _, err := t.backend.call(ctx, 0, &message{code: opLogin, blobs: [][]byte{[]byte(pin.Reveal())}})
-	return err
+	return t.tell(ctx, opLogin, pin)
 }
 
 func (t *token) Logout(ctx context.Context) error {
-	// Handles of private objects end with the login; a module may give
-	// their numbers to other objects afterwards.
-	t.backend.expire()
-	_, _, err := t.backend.call(ctx, 0, &message{code: opLogout})
-	return err
+	return t.tell(ctx, opLogout)
 }
 
 func (t *token) SetPIN(ctx context.Context, old, new secret.Text) error {
-	_, _, err := t.backend.call(ctx, 0, &message{code: opSetPIN, blobs: [][]byte{[]byte(old.Reveal()), []byte(new.Reveal())}})
+	return t.tell(ctx, opSetPIN, old, new)
+}
+
+// tell asks a question that has PINs and no answer.
+func (t *token) tell(ctx context.Context, op code, pins ...secret.Text) error {
+	question := message{code: op}
+	defer question.wipe()
+	for _, pin := range pins {
+		question.blobs = append(question.blobs, []byte(pin.Reveal()))
+	}
+	_, err := t.backend.call(ctx, &question)
 	return err
 }
 
@@ -66,7 +68,7 @@ func (t *token) Random(ctx context.Context, n int) ([]byte, error) {
 	if n == 0 {
 		return []byte{}, nil
 	}
-	answer, _, err := t.backend.call(ctx, 0, &message{code: opRandom, numbers: []uint64{uint64(n)}})
+	answer, err := t.backend.call(ctx, &message{code: opRandom, numbers: []uint64{uint64(n)}})
 	if err != nil {
 		return nil, err
 	}
@@ -81,19 +83,19 @@ func (t *token) GenerateKey(ctx context.Context, template Template) (Handle, err
 	if !template.Token {
 		op = opGenerateSession
 	}
-	return t.makeObject(ctx, 0, &message{code: op, numbers: []uint64{template.flags()}, blobs: [][]byte{[]byte(template.Label), template.ID}})
+	return t.makeObject(ctx, &message{code: op, numbers: []uint64{template.flags()}, blobs: [][]byte{[]byte(template.Label), template.ID}})
 }
 
 // makeObject asks a question whose answer is one object.
-func (t *token) makeObject(ctx context.Context, epoch uint32, question *message) (Handle, error) {
-	answer, answered, err := t.backend.call(ctx, epoch, question)
+func (t *token) makeObject(ctx context.Context, question *message) (Handle, error) {
+	answer, err := t.backend.call(ctx, question)
 	if err != nil {
 		return Handle{}, err
 	}
 	if len(answer.numbers) != 1 {
 		return Handle{}, errFrame
 	}
-	return Handle{Epoch: answered, Object: answer.numbers[0]}, nil
+	return Handle{Epoch: answer.epoch, Object: answer.numbers[0]}, nil
 }
 
 func (t *token) FindKeys(ctx context.Context, label string, id []byte) ([]Handle, error) {
@@ -101,19 +103,19 @@ func (t *token) FindKeys(ctx context.Context, label string, id []byte) ([]Handle
 	if id != nil {
 		withID = 1
 	}
-	answer, epoch, err := t.backend.call(ctx, 0, &message{code: opFind, numbers: []uint64{withID}, blobs: [][]byte{[]byte(label), id}})
+	answer, err := t.backend.call(ctx, &message{code: opFind, numbers: []uint64{withID}, blobs: [][]byte{[]byte(label), id}})
 	if err != nil {
 		return nil, err
 	}
 	handles := make([]Handle, len(answer.numbers))
 	for i, object := range answer.numbers {
-		handles[i] = Handle{Epoch: epoch, Object: object}
+		handles[i] = Handle{Epoch: answer.epoch, Object: object}
 	}
 	return handles, nil
 }
 
 func (t *token) ListKeys(ctx context.Context) ([]Object, error) {
-	answer, epoch, err := t.backend.call(ctx, 0, &message{code: opList})
+	answer, err := t.backend.call(ctx, &message{code: opList})
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +125,7 @@ func (t *token) ListKeys(ctx context.Context) ([]Object, error) {
 	objects := make([]Object, len(answer.numbers))
 	for i, object := range answer.numbers {
 		objects[i] = Object{
-			Handle: Handle{Epoch: epoch, Object: object},
+			Handle: Handle{Epoch: answer.epoch, Object: object},
 			Label:  string(answer.blobs[2*i]),
 			ID:     answer.blobs[2*i+1],
 		}
@@ -144,8 +146,8 @@ func (t *token) use(ctx context.Context, key Handle, question *message) (message
 	if key.Epoch == 0 {
 		return message{}, ErrLost
 	}
-	answer, _, err := t.backend.call(ctx, key.Epoch, question)
-	return answer, err
+	question.epoch = key.Epoch
+	return t.backend.call(ctx, question)
 }
 
 func (t *token) Destroy(ctx context.Context, key Handle) error {
@@ -207,15 +209,16 @@ func (t *token) unwrap(ctx context.Context, op code, with Handle, wrapped []byte
 	if len(wrapped) == 0 {
 		return Handle{}, errors.New("pkcs11: there is no wrapped key")
 	}
-	return t.makeObject(ctx, with.Epoch, &message{
+	return t.makeObject(ctx, &message{
 		code:    op,
+		epoch:   with.Epoch,
 		numbers: []uint64{with.Object, template.flags()},
 		blobs:   [][]byte{wrapped, []byte(template.Label), template.ID},
 	})
 }
 
 func (t *token) MakeTransportKey(ctx context.Context) (TransportKey, error) {
-	answer, epoch, err := t.backend.call(ctx, 0, &message{code: opMakeTransport})
+	answer, err := t.backend.call(ctx, &message{code: opMakeTransport})
 	if err != nil {
 		return TransportKey{}, err
 	}
@@ -224,8 +227,8 @@ func (t *token) MakeTransportKey(ctx context.Context) (TransportKey, error) {
 	}
 	return TransportKey{
 		Public:       TransportPublic{Modulus: answer.blobs[0], Exponent: answer.blobs[1], SHA1Only: answer.numbers[2] != 0},
-		Private:      Handle{Epoch: epoch, Object: answer.numbers[0]},
-		PublicHandle: Handle{Epoch: epoch, Object: answer.numbers[1]},
+		Private:      Handle{Epoch: answer.epoch, Object: answer.numbers[0]},
+		PublicHandle: Handle{Epoch: answer.epoch, Object: answer.numbers[1]},
 	}, nil
 }
 

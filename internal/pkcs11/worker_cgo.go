@@ -19,6 +19,7 @@ const (
 	exitProtocol   = 70 // the parent wrote what cannot be understood
 	exitHang       = 75 // a call took too long
 	exitDeviceLoss = 76 // the token is gone; a fresh module may find it again
+	exitOrphan     = 77 // the parent has gone, and the module did not finish
 )
 
 // WorkerMain makes this process serve a module if it was started for that
@@ -28,8 +29,12 @@ func WorkerMain() {
 	if os.Getenv(WorkerEnv) == "" {
 		return
 	}
-	// The parent decides when the child ends, not whoever signals the group.
-	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// Whatever the module starts is not such a child.
+	_ = os.Unsetenv(WorkerEnv)
+	keepMemoryPrivate()
+	// The parent decides when the child ends, not whoever signals the group;
+	// and a module may write to standard error after the parent has gone.
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	if err := syscall.SetNonblock(socketFD, true); err != nil {
 		fmt.Fprintln(os.Stderr, "this process is a part of kastellan and is not started by hand")
 		os.Exit(exitProtocol)
@@ -49,6 +54,8 @@ type worker struct {
 	writer  *frameWriter
 	engine  atomic.Pointer[engine]
 	bare    atomic.Pointer[module] // of a worker that serves no token
+	ending  bool                   // the parent has asked for the end; of who serves
+	tasks   sync.WaitGroup         // that call the module without an engine
 	closing sync.Once
 	closed  error
 }
@@ -79,12 +86,17 @@ func (w *worker) serve(r *bufio.Reader) int {
 
 // dispatch hands the job on; false means that the question is none.
 func (w *worker) dispatch(j *job) bool {
+	if w.ending {
+		j.finish(message{}, ErrLost)
+		return true
+	}
 	switch j.question.code {
 	case opStart:
-		go func() { j.finish(message{}, w.start(&j.question)) }()
+		w.tasks.Go(func() { j.finish(message{}, w.start(&j.question)) })
 	case opInitToken:
-		go func() { j.finish(w.initToken(&j.question)) }()
+		w.tasks.Go(func() { j.finish(w.initToken(&j.question)) })
 	case opClose:
+		w.ending = true
 		go func() {
 			j.finish(message{}, w.close())
 			w.exit(exitOK)
@@ -127,7 +139,7 @@ func (w *worker) start(m *message) error {
 		sessions: int(m.number(2)),
 		queue:    int(m.number(3)),
 		iv:       IVSource(m.blob(1)),
-	})
+	}, uint32(m.number(4)))
 	if err != nil {
 		return err
 	}
@@ -143,6 +155,7 @@ func (w *worker) initToken(m *message) (message, error) {
 	if module == nil {
 		return message{}, ErrModule
 	}
+	defer m.wipe()
 	return module.initToken(m)
 }
 
@@ -150,14 +163,19 @@ func (w *worker) initToken(m *message) (message, error) {
 // token that is left in the middle of a write may be damaged for good.
 // SoftHSM2 writes its files in place, and loses a token whose PIN was about to change.
 func (w *worker) orphaned() {
+	time.AfterFunc(orphanWait, func() { os.Exit(exitOrphan) })
 	if e := w.engine.Load(); e != nil {
 		e.orphaned.Store(true)
 	}
 	_ = w.close() // nobody is left to be told
 }
 
+// orphanWait is how long a child may outlive its parent, whatever its module does.
+const orphanWait = 2 * closeWait
+
 func (w *worker) close() error {
 	w.closing.Do(func() {
+		w.tasks.Wait()
 		if e := w.engine.Load(); e != nil {
 			w.closed = e.close(closeWait)
 		} else if m := w.bare.Load(); m != nil {

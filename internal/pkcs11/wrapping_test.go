@@ -140,6 +140,34 @@ func TestTransportCarriesAKeyFromTokenToToken(t *testing.T) {
 	}
 }
 
+func TestModulesThatMakeIVs(t *testing.T) {
+	t.Parallel()
+	for source, faults := range map[pkcs11.IVSource][]string{
+		pkcs11.IVByModule: {"C_EncryptInit make-iv"},
+		pkcs11.IVInOutput: {"C_EncryptInit make-iv", "C_Encrypt append-iv"},
+	} {
+		t.Run("source "+string(source), func(t *testing.T) {
+			t.Parallel()
+			b := newBroken(t, func(cfg *pkcs11.Config) { cfg.IV = source })
+			b.faults.Set(t, faults...)
+			seen := map[string]bool{}
+			for _, plaintext := range [][]byte{nil, []byte("x"), make([]byte, 4096)} {
+				sealed, err := b.EncryptGCM(testContext(t), b.key, plaintext, []byte("aad"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(sealed.IV) != 12 || len(sealed.Ciphertext) != len(plaintext) || seen[string(sealed.IV)] {
+					t.Errorf("it gave %d bytes with the IV %x", len(sealed.Ciphertext), sealed.IV)
+				}
+				seen[string(sealed.IV)] = true
+				if opened, err := b.DecryptGCM(testContext(t), b.key, sealed, []byte("aad")); err != nil || !bytes.Equal(opened, plaintext) {
+					t.Errorf("DecryptGCM: %v", err)
+				}
+			}
+		})
+	}
+}
+
 // SoftHSM2 has no IVs of its own: what it does instead must be noticed,
 // since an IV that repeats gives the key away.
 func TestSourcesOfIVs(t *testing.T) {

@@ -11,13 +11,14 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 typedef unsigned long word;
 typedef word (*function)(word, word, word, word, word, word, word, word);
 
-enum { FORWARD, RETURN, HANG, CRASH, DELAY };
+enum { FORWARD, RETURN, HANG, CRASH, DELAY, NOISE, MAKE_IV, APPEND_IV };
 enum { DEVICE_ERROR = 0x30 };
 
 // fault is one row of the table; the Go side writes the same layout.
@@ -128,6 +129,36 @@ static int hit(struct fault *f)
 	return 1;
 }
 
+// noise writes where a module should not.
+static void noise(void)
+{
+	static const char text[] = "a module that talks\n";
+	for (int fd = 1; fd <= 2; fd++)
+		if (write(fd, text, sizeof text - 1) < 0)
+			return;
+}
+
+enum { IV_SIZE = 12 };
+static _Thread_local unsigned char own_iv[IV_SIZE];
+
+// make_iv does what some HSMs do when an encryption with AES-GCM begins: it
+// makes an IV, and writes it into the caller's buffer if there is one.
+static void make_iv(word mechanism)
+{
+	struct { word type; void *parameter; word length; } *m = (void *)mechanism;
+	struct { unsigned char *iv; word length, bits; } *gcm = m->parameter;
+	static _Atomic uint64_t count;
+	uint64_t n = atomic_fetch_add(&count, 1) + 1;
+	memcpy(own_iv, &n, sizeof n);
+	if (gcm->iv != NULL) {
+		memcpy(gcm->iv, own_iv, IV_SIZE);
+		return;
+	}
+	gcm->iv = own_iv;
+	gcm->length = IV_SIZE;
+	gcm->bits = 8 * IV_SIZE;
+}
+
 static word forward(int i, word a, word b, word c, word d, word e, word f, word g, word h)
 {
 	struct fault *fault = faults ? &faults[i] : NULL;
@@ -145,6 +176,20 @@ static word forward(int i, word a, word b, word c, word d, word e, word f, word 
 		case DELAY:
 			usleep(1000 * atomic_load(&fault->argument));
 			break;
+		case NOISE:
+			noise();
+			break;
+		case MAKE_IV:
+			make_iv(b);
+			break;
+		case APPEND_IV: {
+			word rv = real->entry[i](a, b, c, d, e, f, g, h);
+			if (rv == 0) {
+				memcpy((unsigned char *)d + *(word *)e, own_iv, IV_SIZE);
+				*(word *)e += IV_SIZE;
+			}
+			return rv;
+		}
 		}
 	}
 	return real->entry[i](a, b, c, d, e, f, g, h);
@@ -176,8 +221,7 @@ word C_GetFunctionList(struct functions **list)
 	word (*get)(struct functions **) = handle ? (word (*)(struct functions **))dlsym(handle, "C_GetFunctionList") : NULL;
 	if (get == NULL || get(&real) != 0)
 		return DEVICE_ERROR;
-	if (faults == NULL)
-		faults = map_faults();
+	faults = map_faults(); // in a process that loads the module again the table may be another one
 	ours.major = real->major;
 	ours.minor = real->minor;
 #define X(name) ours.entry[I_##name] = forward_##name;
