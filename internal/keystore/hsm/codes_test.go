@@ -24,7 +24,7 @@ func throughFaults(t *testing.T, r *rig, lines ...string) {
 		token := &r.cluster().Members[i].Token
 		token.URI.ModulePath = pkcs11test.FaultModule(t)
 		token.Env = append(token.Env, faults.Env())
-		token.CallTimeout = 500 * time.Millisecond
+		token.CallTimeout = 10 * time.Second
 		r.tokens[i].URI, r.tokens[i].Env = token.URI, token.Env
 	}
 }
@@ -88,7 +88,12 @@ func TestConnectionErrorCodes(t *testing.T) {
 			return newRig(t, 2, func(r *rig) { throughFaults(t, r, "C_Login rv=0x30") })
 		}, "log in", "CKR_DEVICE_ERROR"},
 		{"HSMs that hang", kmsapi.NetworkErrors, func(t *testing.T) *rig {
-			return newRig(t, 2, func(r *rig) { throughFaults(t, r, "C_Login hang") })
+			return newRig(t, 2, func(r *rig) {
+				throughFaults(t, r, "C_Login hang")
+				for i := range r.cluster().Members {
+					r.cluster().Members[i].Token.CallTimeout = 2 * time.Second
+				}
+			})
 		}, "log in", ""},
 		{"modules that crash", kmsapi.NetworkErrors, func(t *testing.T) *rig {
 			return newRig(t, 2, func(r *rig) { throughFaults(t, r, "C_Login crash") })

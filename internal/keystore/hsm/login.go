@@ -92,12 +92,9 @@ func (l *login) changePassword(ctx context.Context, to secret.Text) error {
 		return nil
 	}
 	err := l.token.SetPIN(ctx, l.pin(l.password), l.pin(to))
-	if isWrongPassword(err) {
-		if out := l.token.Logout(ctx); out != nil {
-			return errors.Join(err, out)
-		}
-		if in := l.token.Login(ctx, l.pin(to)); in != nil {
-			return errors.Join(err, in)
+	if hasRV(err, pkcs11.CKR_PIN_INCORRECT) { // not the one that was right before
+		if again := l.logInWith(ctx, to); again != nil {
+			return errors.Join(errNotLoggedIn, err, again)
 		}
 		err = nil
 	}
@@ -107,30 +104,28 @@ func (l *login) changePassword(ctx context.Context, to secret.Text) error {
 	return err
 }
 
-// confirm tells whether the HSM still knows the login. A token whose child
-// was replaced shows no private object and reports no error.
+func (l *login) logInWith(ctx context.Context, password secret.Text) error {
+	if err := l.token.Logout(ctx); err != nil {
+		return err
+	}
+	return l.token.Login(ctx, l.pin(password))
+}
+
+// confirm fails when the HSM has forgotten the login. It looks for a key that
+// there is none of, which needs a login; logging in to find out could lock the
+// user after its password was changed by others.
 func (l *login) confirm(ctx context.Context) error {
-	err := l.token.Login(ctx, l.pin(l.password))
-	if hasRV(err, pkcs11.CKR_USER_ALREADY_LOGGED_IN) {
-		return nil
-	}
-	if err == nil || isWrongPassword(err) {
-		return errNotLoggedIn
-	}
+	_, err := l.find(ctx, "kastellan login", nil)
 	return err
 }
 
-// find gives the key objects with a label and id; none at all only when the
-// HSM can be believed.
+// find gives the key objects with a label and id.
 func (l *login) find(ctx context.Context, label string, id []byte) ([]pkcs11.Handle, error) {
 	var handles []pkcs11.Handle
 	err := l.alone(ctx, func() (err error) {
 		handles, err = l.token.FindKeys(ctx, label, id)
 		return err
 	})
-	if err == nil && len(handles) == 0 {
-		err = l.confirm(ctx)
-	}
 	return handles, err
 }
 
@@ -141,9 +136,6 @@ func (l *login) list(ctx context.Context) ([]pkcs11.Object, error) {
 		objects, err = l.token.ListKeys(ctx)
 		return err
 	})
-	if err == nil {
-		err = l.confirm(ctx)
-	}
 	return objects, err
 }
 

@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -40,12 +41,13 @@ type member struct {
 	objects chan struct{}         // held by who makes, destroys or looks for objects, holds one
 	behind  atomic.Bool           // keys are missing on it
 
-	mu    sync.Mutex
-	token pkcs11.Token // nil until it was opened
-	state State
-	since time.Time
-	fault string // why it does not serve
-	keys  int    // KMS keys on it when they were last counted
+	mu     sync.Mutex
+	token  pkcs11.Token // nil until it was opened
+	closed bool         // no token is opened any more
+	state  State
+	since  time.Time
+	fault  string // why it does not serve
+	keys   int    // KMS keys on it when they were last counted
 
 	refused []secret.Text // passwords that the HSM refused since it last accepted one; of who logs in
 }
@@ -82,15 +84,26 @@ func (m *member) reach(ctx context.Context) (pkcs11.Token, pkcs11.TokenInfo, err
 		if token, err = m.open(ctx, m.decl.Token, m.log); err != nil {
 			return nil, pkcs11.TokenInfo{}, fmt.Errorf("opening the token: %w", err)
 		}
-		m.mu.Lock()
-		m.token = token
-		m.mu.Unlock()
+		if !m.keep(token) {
+			return nil, pkcs11.TokenInfo{}, errors.Join(errors.New("the key store has been closed"), token.Close())
+		}
 	}
 	info, err := token.Info(ctx)
 	if err != nil {
 		return nil, pkcs11.TokenInfo{}, fmt.Errorf("asking the token: %w", err)
 	}
 	return token, info, nil
+}
+
+// keep makes the token the member's, unless that has been closed.
+func (m *member) keep(token pkcs11.Token) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return false
+	}
+	m.token = token
+	return true
 }
 
 // enter puts the member into a state; why is the reason for one that does not serve.
@@ -149,7 +162,7 @@ func (m *member) close(ctx context.Context) {
 	m.serving.Store(nil)
 	m.mu.Lock()
 	token := m.token
-	m.token = nil
+	m.token, m.closed = nil, true
 	m.mu.Unlock()
 	if token == nil {
 		return

@@ -55,6 +55,7 @@ type rig struct {
 
 	mu       sync.Mutex
 	faults   map[string]func(call string) error // by HSM id
+	modules  map[string][]int                   // process ids of modules, by HSM id
 	trust    bool                               // pretend that cluster keys are marked trusted
 	kindOpts hsm.Config
 	kind     *hsm.Kind
@@ -132,7 +133,7 @@ func copyToken(t testing.TB, token pkcs11test.TokenRef, to string) pkcs11test.To
 func rigOn(t testing.TB, tokens []pkcs11test.TokenRef, change ...func(*rig)) *rig {
 	t.Helper()
 	anchor := newAnchor(t)
-	r := &rig{tokens: tokens, pw: newLedger("1234"), faults: make(map[string]func(string) error)}
+	r := &rig{tokens: tokens, pw: newLedger("1234"), faults: make(map[string]func(string) error), modules: make(map[string][]int)}
 	c := cloudhsm.Cluster{ID: clusterID, Account: account, Region: region, TrustAnchor: anchor, SubnetMapping: make(map[string]string)}
 	for i := range max(2, len(tokens)) {
 		zone := zoneOf(i)
@@ -238,7 +239,7 @@ func (r *rig) open(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pk
 		return nil, err
 	}
 	var err error
-	f.Token, err = pkcs11.Open(ctx, cfg, log)
+	f.Token, err = pkcs11.Open(ctx, cfg, r.noting(id, log))
 	return f, err
 }
 

@@ -3,6 +3,7 @@ package hsm_test
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"kastellan.dev/internal/pkcs11"
@@ -136,5 +137,52 @@ func TestMemberWithAnUnknownPasswordIsLeftAloneAfterFewAttempts(t *testing.T) {
 	}
 	if got := c.Status().Members[1]; got.LastError == "" {
 		t.Errorf("the status tells no reason: %+v", got)
+	}
+}
+
+// An HSM that refuses the new password serves with the old one, also after a restart.
+func TestMemberThatKeepsItsPasswordServes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	r.fail(1, on(rv("C_SetPIN", pkcs11.CKR_PIN_INVALID), "SetPIN"))
+	c := r.connect(t)
+	if got := fmt.Sprint(states(c)); got != "[HEALTHY HEALTHY]" {
+		t.Errorf("after connecting the members are %s", got)
+	}
+	key := createKey(t, c)
+	closeConnection(c)
+	c = r.resume(t)
+	polltest.Until(t, "both members serve", allHealthy(c))
+	mustDecrypt(t, c, key, mustEncrypt(t, c, key))
+	closeConnection(c)
+	if current := r.pw.Candidates()[0]; !r.pin(t, 0, current) || r.pin(t, 1, current) {
+		t.Error("the first member should have the new password, and the second not")
+	}
+}
+
+// Only logging in may send a password: others may have changed it.
+func TestLookingForKeysSendsNoPassword(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	c := r.connect(t)
+	key := createKey(t, c)
+	var logins atomic.Int64
+	count := func(call string) error {
+		if call == "Login" {
+			logins.Add(1)
+		}
+		return nil
+	}
+	for i := range r.tokens {
+		r.fail(i, count)
+	}
+	r.destroy(t, 0, key.ARN)
+	r.destroy(t, 1, key.ARN)
+	c2 := createKey(t, c)
+	mustDecrypt(t, c, c2, mustEncrypt(t, c, c2))
+	_, _ = c.Encrypt(t.Context(), call("Encrypt"), key, nil, []byte("x"), nil)
+	polltest.Until(t, "both members serve", allHealthy(c))
+	if n := logins.Load(); n != 0 {
+		t.Errorf("the password was sent %d times", n)
 	}
 }

@@ -87,8 +87,13 @@ func (c *Connection) logInAgain(ctx context.Context, m *member) (*login, error) 
 	if err != nil {
 		return nil, fmt.Errorf("logging in: %w", err)
 	}
-	if err := l.changePassword(ctx, candidates[0]); err != nil {
+	err = l.changePassword(ctx, candidates[0])
+	switch {
+	case err == nil:
+	case isLost(err), ctx.Err() != nil:
 		return nil, fmt.Errorf("catching up with the password: %w", err)
+	default: // as when connecting: it serves all the same
+		m.log.Warn("an HSM did not let the user change its password and keeps the older one", "error", err)
 	}
 	return l, nil
 }
