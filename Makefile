@@ -1,4 +1,5 @@
-# make run    build and start a development server on http://127.0.0.1:4599
+# make run    build and start a development server on http://127.0.0.1:4599;
+#             ARGS="--data DIR" keeps its data, ARGS="--listen 127.0.0.1:PORT" takes another port
 # make test   everything that CI runs
 # make fuzz   every fuzz target for FUZZTIME
 # make bench  the benchmarks, each beside its floor
