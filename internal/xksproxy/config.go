@@ -120,21 +120,49 @@ type FileLimits struct {
 // maxFile is the largest configuration file in bytes.
 const maxFile = 4 << 20
 
-// ReadFile reads a configuration file. Nothing that it refers to is read yet.
+// A file that was changed less than settled ago may still be in the middle of it, and half a
+// file can make sense: one that ends before a store's rules has none.
+const (
+	settled  = 100 * time.Millisecond
+	settling = 3 * time.Second // at most
+)
+
+// ReadFile reads a configuration file, once nobody has changed it for a tenth of a second.
+// Nothing that it refers to is read yet.
 func ReadFile(name string) (*File, error) {
+	for deadline := time.Now().Add(settling); time.Now().Before(deadline); {
+		data, changed, err := readWhole(name)
+		if err != nil {
+			return nil, fmt.Errorf("reading configuration: %w", err)
+		}
+		age := time.Since(changed)
+		if age < 0 || age >= settled { // a time to come tells nothing
+			return ParseFile(name, data)
+		}
+		time.Sleep(settled - age)
+	}
+	return nil, fmt.Errorf("reading configuration: %s changes all the time", name)
+}
+
+// readWhole gives what is in a file, and when it was last changed, as of after the reading.
+func readWhole(name string) ([]byte, time.Time, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("reading configuration: %w", err)
+		return nil, time.Time{}, err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading configuration: %w", err)
+		return nil, time.Time{}, err
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("reading configuration: %s has more than %d bytes", name, maxFile)
+		return nil, time.Time{}, fmt.Errorf("%s has more than %d bytes", name, maxFile)
 	}
-	return ParseFile(name, data)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return data, info.ModTime(), nil
 }
 
 // ParseFile is ReadFile for what was read already; name stands in errors.

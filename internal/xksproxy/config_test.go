@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/rootkey"
+	"kastellan.dev/internal/xksapi"
 	"kastellan.dev/internal/xksproxy"
 	"kastellan.dev/internal/xksproxy/keyfile"
 	"kastellan.dev/internal/xksproxy/xksproxytest"
@@ -149,6 +150,9 @@ func TestAWrongConfigurationIsRefusedWithItsLine(t *testing.T) {
 		{"a key file with another key", "DIR/file.key", "DIR/secret", "line 12: rings[0].file_key"},
 		{"a key file and tokens", "    file_key: DIR/file.key\n", "    file_key: DIR/file.key\n    health_key: x\n", "line 11: rings[0].key_file: contradicts"},
 		{"no key for health checks", "    health_key: xks-health\n", "", "line 13: rings[1].health_key"},
+		{"a time below zero", "    timeout: 150ms\n", "    timeout: 150ms\n    slow_after: -1s\n", "line 15: rings[1].slow_after"},
+		{"a time to log in below zero", "    timeout: 150ms\n", "    timeout: 150ms\n    login_timeout: -1s\n", "line 15: rings[1].login_timeout"},
+		{"a key id that is a folder", "id: payments", "id: ..", "line 46: stores[1].keys[0].id"},
 		{"a URI that is none", "pkcs11:token=t?", "pkcs12:token=t?", "line 18: rings[1].tokens[0].uri"},
 		{"a PIN in the URI", "?module-path", "?pin-value=1234&module-path", "line 18: rings[1].tokens[0].uri"},
 		{"an empty PIN", "DIR/pin", "DIR/empty", "line 19: rings[1].tokens[0].pin: the secret is empty"},
@@ -184,6 +188,56 @@ func TestAWrongConfigurationIsRefusedWithItsLine(t *testing.T) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})
+	}
+}
+
+func TestNoUsageIsNotEveryUsage(t *testing.T) {
+	t.Parallel()
+	for usage, want := range map[string]int{"[]": 0, "[ENCRYPT]": 1, "[ENCRYPT, DECRYPT]": 2, "null": 2} {
+		text := strings.Replace(goodConfig, "all_keys: true", "keys: [{id: key-1, usage: "+usage+"}]", 1)
+		cfg, err := configured(t, text).Resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Proxy.Stores[0].Regions = nil
+		w := post(t, newProxy(t, cfg.Proxy), "/keys/key-1/metadata", object{"requestMetadata": metadata("CreateKey")})
+		if got := decode[xksapi.MetadataResponse](t, w).KeyUsage; len(got) != want {
+			t.Errorf("usage %s gives %v", usage, got)
+		}
+	}
+}
+
+// Half a file can make sense: one that ends before a store's rules says that there are none.
+func TestAFileThatIsBeingWrittenIsNotReadYet(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "proxy.yaml")
+	if err := os.WriteFile(name, []byte("listen: a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := xksproxy.ReadFile(name); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if since := time.Since(info.ModTime()); since < 100*time.Millisecond {
+		t.Errorf("the file was read %s after it was written", since)
+	}
+}
+
+func TestAFileIsReadWhateverItsClockSays(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "proxy.yaml")
+	if err := os.WriteFile(name, []byte("listen: a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	future := time.Now().Add(time.Hour)
+	if err := os.Chtimes(name, future, future); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := xksproxy.ReadFile(name); err != nil {
+		t.Error(err)
 	}
 }
 

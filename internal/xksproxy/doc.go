@@ -18,5 +18,7 @@
 // The proxy refuses: requests that are not signed, query strings, tokens' keys
 // that the configuration does not name, IVs of other lengths than 12 and 16 bytes,
 // plain HTTP off the loopback interface, and an HSM that does not answer in
-// time. It never logs nor echoes a plaintext, a ciphertext or a secret.
+// time. It never logs nor echoes a plaintext, a ciphertext or a secret. A body that takes
+// longer than two seconds to arrive is refused, and bodies that are arriving have a limit of
+// their own, so that strangers cannot take the places of those who have sent.
 package xksproxy
