@@ -12,13 +12,13 @@ var advice = map[kmsapi.ConnectionErrorCode]string{
 		"Look at the failed steps: each names one member and what its module said. Start an HSM, or mend the member's URI or module.",
 	kmsapi.InsufficientFreeAddressesInSubnet: "A subnet of the cluster has no address left. " +
 		"Free one, or move the key store to a related cluster in larger subnets with UpdateCustomKeyStore.",
-	kmsapi.InternalError: "Something on this side went wrong. " +
-		"The server's log has the cause under the request id shown above; then connect again.",
+	kmsapi.InternalError: "Something on this side went wrong: the failed steps say what. " +
+		"The server's log has more under the request id shown above.",
 	kmsapi.InvalidCredentials: "The other side does not accept what the key store has: the kmsuser's password, or the proxy's access key. " +
 		"Set the right one with UpdateCustomKeyStore (KeyStorePassword, or XksProxyAuthenticationCredential). " +
 		"Before more attempts with a wrong password: after five, HSMs lock the user.",
 	kmsapi.NetworkErrors: "The network between here and the other side failed. " +
-		"Look at the address in the failed step, and connect again when it can be reached.",
+		"Look at the address in the failed step, and wait until it can be reached.",
 	kmsapi.SubnetNotFound: "The cluster names a subnet that does not exist any more. " +
 		"Declare it under hsm.subnets and reload, or move the key store to a related cluster with UpdateCustomKeyStore.",
 	kmsapi.UserLockedOut: "Too many wrong passwords have locked the kmsuser. " +

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -73,12 +72,8 @@ func (c *xksCheckCmd) options() (check.Options, error) {
 		return o, err
 	}
 	if c.CA != "" {
-		text, err := os.ReadFile(c.CA)
-		if err != nil {
+		if o.CA, err = readCAs(c.CA); err != nil {
 			return o, err
-		}
-		if o.CA = x509.NewCertPool(); !o.CA.AppendCertsFromPEM(text) {
-			return o, fmt.Errorf("%s holds no PEM certificate", c.CA)
 		}
 	}
 	if c.ClientCertificate != "" {

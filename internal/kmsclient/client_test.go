@@ -2,8 +2,10 @@ package kmsclient_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -108,6 +110,24 @@ func TestAnAnswerThatIsNoneIsAnError(t *testing.T) {
 				t.Errorf("the error is %v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+func TestOnlyTrustedCAsAreBelieved(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }))
+	t.Cleanup(server.Close)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	trusting, trustless := client(server.URL), client(server.URL)
+	cas := x509.NewCertPool()
+	cas.AddCert(server.Certificate())
+	trusting.Trust(cas)
+	if err := trusting.Call(t.Context(), kmsclient.KMS+"ListKeys", nil, nil); err != nil {
+		t.Error(err)
+	}
+	var unknown x509.UnknownAuthorityError
+	if err := trustless.Call(t.Context(), kmsclient.KMS+"ListKeys", nil, nil); !errors.As(err, &unknown) {
+		t.Errorf("a server of an unknown CA: %v", err)
 	}
 }
 
