@@ -31,31 +31,36 @@ type mirror struct {
 
 	mu       sync.RWMutex
 	revision store.Revision
-	advanced chan struct{}        // closed at the next revision
+	advanced chan struct{} // closed at the next revision
+	tables
+
+	ready    chan struct{} // closed after the first snapshot
+	onChange func()
+}
+
+// tables hold the records of one revision.
+type tables struct {
 	keys     map[string]*keyEntry // by Region and id: see keyIndex
 	aliases  map[place]*aliasRecord
 	stores   map[string]*keyStoreRecord
 	material map[string]*materialRecord
 	doomed   map[string]*keyEntry // keys pending deletion
 	counts   map[place]int        // keys of an account in a Region
-
-	ready    chan struct{} // closed after the first snapshot
-	onChange func()
 }
 
 func newMirror(log *slog.Logger, onChange func()) *mirror {
-	m := &mirror{log: log, onChange: onChange, advanced: make(chan struct{}), ready: make(chan struct{})}
-	m.reset()
-	return m
+	return &mirror{log: log, onChange: onChange, advanced: make(chan struct{}), ready: make(chan struct{}), tables: newTables()}
 }
 
-func (m *mirror) reset() {
-	m.keys = make(map[string]*keyEntry)
-	m.aliases = make(map[place]*aliasRecord)
-	m.stores = make(map[string]*keyStoreRecord)
-	m.material = make(map[string]*materialRecord)
-	m.doomed = make(map[string]*keyEntry)
-	m.counts = make(map[place]int)
+func newTables() tables {
+	return tables{
+		keys:     make(map[string]*keyEntry),
+		aliases:  make(map[place]*aliasRecord),
+		stores:   make(map[string]*keyStoreRecord),
+		material: make(map[string]*materialRecord),
+		doomed:   make(map[string]*keyEntry),
+		counts:   make(map[place]int),
+	}
 }
 
 // run follows the store until ctx is done, and begins anew when the watch breaks.
@@ -73,16 +78,19 @@ func (m *mirror) run(ctx context.Context, db store.Store) {
 	}
 }
 
+// snapshot shows the new state when it has read all of it. Until then, and if
+// reading breaks off, the old one stays: half of it would deny keys that exist.
 func (m *mirror) snapshot(rev store.Revision, r store.Reader) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.reset()
+	next := newTables()
 	for entry, err := range r.Scan("") {
 		if err != nil {
 			return err
 		}
-		m.apply(entry)
+		next.apply(m.log, entry)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tables = next
 	m.advance(rev)
 	select {
 	case <-m.ready:
@@ -96,7 +104,7 @@ func (m *mirror) change(c store.Change) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, entry := range c.Entries {
-		m.apply(entry)
+		m.apply(m.log, entry)
 	}
 	m.advance(c.Revision)
 	return nil
@@ -128,20 +136,20 @@ func (m *mirror) wait(ctx context.Context, rev store.Revision) error {
 
 // apply takes one stored entry over. A record that cannot be read is logged
 // and left out: one broken record must not take all keys down.
-func (m *mirror) apply(e store.Entry) {
+func (t *tables) apply(log *slog.Logger, e store.Entry) {
 	var err error
 	switch {
 	case strings.HasPrefix(e.Key, keyPrefix):
-		err = m.applyKey(e)
+		err = t.applyKey(e)
 	case strings.HasPrefix(e.Key, aliasPrefix):
-		err = m.applyAlias(e)
+		err = t.applyAlias(e)
 	case strings.HasPrefix(e.Key, keyStorePrefix):
-		err = applyRecord(m.stores, e)
+		err = applyRecord(t.stores, e)
 	case strings.HasPrefix(e.Key, materialPrefix):
-		err = applyRecord(m.material, e)
+		err = applyRecord(t.material, e)
 	}
 	if err != nil {
-		m.log.Error("a stored record cannot be read", "path", e.Key, "error", err)
+		log.Error("a stored record cannot be read", "path", e.Key, "error", err)
 	}
 }
 
@@ -161,13 +169,13 @@ func applyRecord[T any](records map[string]*T, e store.Entry) error {
 // a Region across accounts.
 func keyIndex(region, id string) string { return region + "/" + id }
 
-func (m *mirror) applyKey(e store.Entry) error {
+func (t *tables) applyKey(e store.Entry) error {
 	_, rest, _ := strings.Cut(e.Key[len(keyPrefix):], "/") // without the account: Region and id
-	if old := m.keys[rest]; old != nil {
-		m.counts[place{account: old.Account, region: old.Region}]--
+	if old := t.keys[rest]; old != nil {
+		t.counts[place{account: old.Account, region: old.Region}]--
 	}
-	delete(m.keys, rest)
-	delete(m.doomed, rest)
+	delete(t.keys, rest)
+	delete(t.doomed, rest)
 	if e.Value == nil {
 		return nil
 	}
@@ -179,10 +187,10 @@ func (m *mirror) applyKey(e store.Entry) error {
 	if err != nil {
 		return err
 	}
-	m.keys[rest] = entry
-	m.counts[place{account: rec.Account, region: rec.Region}]++
+	t.keys[rest] = entry
+	t.counts[place{account: rec.Account, region: rec.Region}]++
 	if rec.pendingDeletion() {
-		m.doomed[rest] = entry
+		t.doomed[rest] = entry
 	}
 	return nil
 }
@@ -212,16 +220,16 @@ func blobKind(o kmsapi.OriginType) blob.Kind {
 	}
 }
 
-func (m *mirror) applyAlias(e store.Entry) error {
+func (t *tables) applyAlias(e store.Entry) error {
 	account, rest, _ := strings.Cut(e.Key[len(aliasPrefix):], "/")
 	region, name, _ := strings.Cut(rest, "/")
-	delete(m.aliases, place{account, region, name})
+	delete(t.aliases, place{account, region, name})
 	if e.Value == nil {
 		return nil
 	}
 	rec, err := decode[aliasRecord](e.Key, e.Value)
 	if err == nil {
-		m.aliases[place{account, region, name}] = rec
+		t.aliases[place{account, region, name}] = rec
 	}
 	return err
 }

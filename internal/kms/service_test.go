@@ -20,6 +20,7 @@ import (
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/polltest"
+	"kastellan.dev/internal/store"
 	"kastellan.dev/internal/store/bolt"
 )
 
@@ -82,6 +83,12 @@ func newWorld(t *testing.T, change ...func(*kms.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
+	return newWorldOn(t, db, change...)
+}
+
+// newWorldOn is newWorld with a metadata store of the test's.
+func newWorldOn(t *testing.T, db store.Store, change ...func(*kms.Config)) *world {
+	t.Helper()
 	w := &world{
 		t: t, hsm: newFakeKind(t, kmsapi.AWSCloudHSM), xks: newFakeKind(t, kmsapi.ExternalKeyStore),
 		clock: &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}, audit: &lockedBuffer{},
