@@ -29,7 +29,15 @@ type xksCheckCmd struct {
 	DisabledKey    string `help:"A disabled key." placeholder:"ID"`
 	EncryptOnlyKey string `help:"A key that may only encrypt." placeholder:"ID"`
 	DecryptOnlyKey string `help:"A key that may only decrypt." placeholder:"ID"`
+	ImpotentKey    string `help:"A key that may do neither." placeholder:"ID"`
 	DeniedKey      string `help:"A key that the proxy's own rules deny." placeholder:"ID"`
+	UnknownKey     string `help:"A key that does not exist, where the made-up one would not do." placeholder:"ID"`
+
+	SecondAccessKeyID string `help:"Another credential of the same store." placeholder:"ID" and:"second"`
+	SecondSecretFile  string `help:"The file of its secret." placeholder:"FILE" type:"existingfile" and:"second"`
+
+	Principal string `help:"The awsPrincipalArn to send, for a proxy whose rules look at it." placeholder:"ARN"`
+	KMSKeyARN string `name:"kms-key-arn" help:"The kmsKeyArn to send, likewise." placeholder:"ARN"`
 
 	Calls       int           `default:"200" help:"How many calls measure the latency."`
 	Concurrency int           `default:"32" help:"How many calls at once make the burst."`
@@ -64,12 +72,20 @@ func (c *xksCheckCmd) options() (check.Options, error) {
 	o := check.Options{
 		URL: c.URL, Address: c.Address, Region: c.Region, AccessKeyID: c.AccessKeyID,
 		KeyID: c.Key, DisabledKeyID: c.DisabledKey, EncryptOnlyKeyID: c.EncryptOnlyKey,
-		DecryptOnlyKeyID: c.DecryptOnlyKey, DeniedKeyID: c.DeniedKey,
+		DecryptOnlyKeyID: c.DecryptOnlyKey, ImpotentKeyID: c.ImpotentKey, DeniedKeyID: c.DeniedKey, UnknownKeyID: c.UnknownKey,
+		SecondAccessKeyID: c.SecondAccessKeyID, Principal: c.Principal, KMSKeyARN: c.KMSKeyARN,
 		Calls: c.Calls, Concurrency: c.Concurrency, Timeout: c.Timeout,
 	}
 	var err error
 	if o.Secret, err = c.secret(); err != nil {
 		return o, err
+	}
+	if c.SecondSecretFile != "" {
+		text, err := os.ReadFile(c.SecondSecretFile)
+		if err != nil {
+			return o, err
+		}
+		o.SecondSecret = secret.NewText(strings.TrimSpace(string(text)))
 	}
 	if c.CA != "" {
 		if o.CA, err = readCAs(c.CA); err != nil {
