@@ -344,21 +344,18 @@ func (c *connections) connect(ctx context.Context, rec *keyStoreRecord) {
 		return
 	}
 	evidence := trace.End(err)
+	if err != nil && evidence.Code == "" {
+		evidence.Code = kmsapi.InternalError // a failure without a code is a failure
+	}
 	if err == nil {
 		c.s.fault("connect: connected")
 		c.install(rec, conn)
 	}
-	settled, serr := c.settle(ctx, rec, evidence)
-	if !settled {
-		if err == nil {
-			c.drop(rec.ID)
-		}
-		if serr != nil && ctx.Err() == nil {
-			c.s.log.Error("the outcome of connecting a key store could not be stored; it is tried again", "keyStore", rec.ID, "error", serr)
-		}
-		return
+	if c.settle(ctx, rec, evidence) {
+		c.report(rec, evidence)
+	} else if err == nil {
+		c.drop(rec.ID)
 	}
-	c.report(rec, evidence)
 }
 
 // attempt runs Connect within its time, and turns a panic into an error.
@@ -394,14 +391,40 @@ func (c *connections) attemptTimeout(rec *keyStoreRecord) time.Duration {
 }
 
 // settle ends CONNECTING as the evidence says.
-func (c *connections) settle(ctx context.Context, rec *keyStoreRecord, evidence keystore.Evidence) (bool, error) {
-	return c.swap(ctx, rec, func(r *keyStoreRecord) {
+func (c *connections) settle(ctx context.Context, rec *keyStoreRecord, evidence keystore.Evidence) bool {
+	return c.conclude(ctx, rec, func(r *keyStoreRecord) {
 		r.State, r.ErrorCode = kmsapi.Connected, ""
 		if evidence.Code != "" {
 			r.State, r.ErrorCode = kmsapi.Failed, evidence.Code
 		}
 		r.Owner, r.LeaseUntil = "", time.Time{}
 	}, func(tx store.Tx) error { return save(tx, rec.evidencePath(), evidence) })
+}
+
+// The pauses before an outcome that could not be stored is stored again.
+const (
+	minPause = 100 * time.Millisecond
+	maxPause = 5 * time.Second
+)
+
+// conclude stores the outcome of work, and tells whether the record was still
+// waiting for it. While the storage fails it tries again: to do the work itself
+// again would send an HSM the same wrong password, until it locks the user.
+func (c *connections) conclude(ctx context.Context, rec *keyStoreRecord, change func(*keyStoreRecord), also ...func(store.Tx) error) bool {
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		done, err := c.swap(ctx, rec, change, also...)
+		if err == nil {
+			return done
+		}
+		if ctx.Err() == nil {
+			c.s.log.Error("the new state of a key store could not be stored; it is tried again", "keyStore", rec.ID, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+	}
 }
 
 func (c *connections) report(rec *keyStoreRecord, evidence keystore.Evidence) {
@@ -433,10 +456,7 @@ func (c *connections) disconnect(ctx context.Context, rec *keyStoreRecord) {
 		closeNow(conn)
 	}
 	c.s.fault("disconnect: closed")
-	_, err := c.swap(ctx, rec, func(r *keyStoreRecord) {
+	c.conclude(ctx, rec, func(r *keyStoreRecord) {
 		r.State, r.ErrorCode, r.Owner, r.LeaseUntil = kmsapi.Disconnected, "", "", time.Time{}
 	})
-	if err != nil && ctx.Err() == nil {
-		c.s.log.Error("the end of a connection could not be stored; it is tried again", "keyStore", rec.ID, "error", err)
-	}
 }

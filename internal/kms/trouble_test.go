@@ -1,13 +1,18 @@
 package kms_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/polltest"
+	"kastellan.dev/internal/store"
 )
 
 func TestASnapshotThatBreaksOffHidesNoKey(t *testing.T) {
@@ -38,5 +43,63 @@ func TestASnapshotThatBreaksOffHidesNoKey(t *testing.T) {
 	}
 	if err := encrypt(); err != nil {
 		t.Errorf("when it is back: %v", err)
+	}
+}
+
+func TestAnAttemptIsNotRepeatedBecauseItsOutcomeCannotBeStored(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := newMemory()
+		w := newWorldOn(t, db)
+		id := w.createHSM("hsm", cluster)
+		attempts := 0
+		w.hsm.inConnect(func(context.Context, keystore.Passwords) error {
+			attempts++
+			db.fail(func() error { return store.ErrUnavailable })
+			if attempts > 4 { // enough to lock the user
+				db.fail(nil)
+			}
+			return &keystore.ConnectError{Code: kmsapi.InvalidCredentials, Err: errors.New("CKR_PIN_INCORRECT")}
+		})
+		if err := w.connect(id); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		db.fail(nil)
+		w.waitFor(id, kmsapi.Failed)
+		if attempts != 1 {
+			t.Errorf("the wrong password was sent %d times", attempts)
+		}
+		w.hsm.inConnect(nil)
+		var updates atomic.Int32
+		db.fail(func() error {
+			if updates.Add(1) == 1 {
+				return nil // the call itself
+			}
+			return store.ErrUnavailable
+		})
+		if err := w.disconnect(id); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if state := w.describe(id).ConnectionState; state != kmsapi.Disconnecting {
+			t.Errorf("the store is %s although nobody could say so", state)
+		}
+		db.fail(nil)
+		w.waitFor(id, kmsapi.Disconnected)
+	})
+}
+
+func TestAFailureWithoutACodeIsAFailure(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.createXKS("xks", "proxy.example.com")
+	w.xks.answer("Connect", &keystore.ConnectError{Err: errors.New("an outcome that no table has")})
+	if err := w.connect(id); err != nil {
+		t.Fatal(err)
+	}
+	polltest.Until(t, "the end of the attempt", func() bool { return w.describe(id).ConnectionState != kmsapi.Connecting })
+	if e := w.describe(id); e.ConnectionState != kmsapi.Failed || e.ConnectionErrorCode != kmsapi.InternalError {
+		t.Errorf("%s %s", e.ConnectionState, e.ConnectionErrorCode)
 	}
 }
