@@ -148,7 +148,7 @@ func (e *Endpoint) try(ctx context.Context, network string, t *target, last bool
 
 // Silent tells the endpoint that a request to the remote address got no answer
 // since then. If nobody else got one either, the address leads nowhere: the
-// connections that it had then are closed, and new ones go elsewhere until a probe finds it back.
+// connections that it had then time out, and new ones go elsewhere until a probe finds it back.
 func (e *Endpoint) Silent(remote string, since time.Time) {
 	if !e.lines.DropSilent(remote, since) {
 		return

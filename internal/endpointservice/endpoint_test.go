@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"syscall"
@@ -175,8 +176,11 @@ func TestSilentTargetLosesItsConnections(t *testing.T) {
 		conns[zone] = c
 	}
 	e.Silent(a.Addr().String(), time.Now())
-	if _, err := conns["a"].Write([]byte("x")); err == nil {
-		t.Error("the connection to the silent target is open")
+	if _, err := conns["a"].Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("writing to the silent target: %v", err)
+	}
+	if _, err := conns["a"].Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("reading from the silent target: %v", err)
 	}
 	if _, err := conns["b"].Write([]byte("x")); err != nil {
 		t.Errorf("the connection to the other target: %v", err)

@@ -17,6 +17,9 @@ type Lines struct {
 	heard  map[string]*atomic.Int64 // by remote address: when it was last read from, in Unix nanoseconds
 }
 
+// past is a deadline that has come for whoever has it.
+var past = time.Unix(1, 0)
+
 // line is a connection that notes when it hears something.
 type line struct {
 	net.Conn
@@ -48,9 +51,10 @@ func (l *Lines) Add(conn net.Conn) (net.Conn, error) {
 	return ln, nil
 }
 
-// DropSilent closes the connections to a remote address that were open then
+// DropSilent times out the connections to a remote address that were open then
 // if nothing was heard from it since, and tells whether that is so. Later ones are left
-// to who opened them: they have not waited as long for an answer.
+// to who opened them: they have not waited as long for an answer. Whoever reads
+// or writes one that was dropped gets os.ErrDeadlineExceeded, and has to close it.
 func (l *Lines) DropSilent(remote string, since time.Time) bool {
 	l.mu.Lock()
 	heard := l.heard[remote]
@@ -66,7 +70,7 @@ func (l *Lines) DropSilent(remote string, since time.Time) bool {
 	}
 	l.mu.Unlock()
 	for _, ln := range silent {
-		_ = ln.Close()
+		_ = ln.SetDeadline(past)
 	}
 	return true
 }

@@ -57,9 +57,10 @@ func (l *link) do(ctx context.Context, r request) error {
 
 // attempt makes one request within the time that one may take.
 func (l *link) attempt(parent context.Context, r request, body []byte) error {
+	// Begun before its time runs, so that a call which began later has not waited longer.
+	w := &watch{trace: r.trace, started: time.Now()}
 	ctx, cancel := context.WithTimeout(parent, l.timeout)
 	defer cancel()
-	w := &watch{trace: r.trace}
 	err := l.exchange(httptrace.WithClientTrace(ctx, w.hooks()), r, body, w)
 	if err == nil {
 		w.finish(nil)
@@ -80,7 +81,6 @@ func (l *link) attempt(parent context.Context, r request, body []byte) error {
 // exchange sends the request and reads the answer. Errors of the transport
 // are not classified yet.
 func (l *link) exchange(ctx context.Context, r request, body []byte, w *watch) error {
-	w.started = time.Now()
 	req := l.newRequest(ctx, r, body)
 	resp, err := l.transport.RoundTrip(req) // not a Client: that would follow redirects
 	if err != nil {

@@ -20,6 +20,7 @@ type mishap struct {
 	key     kmsapi.Code
 	text    string // of the exception of a cryptographic operation
 	happens func(t *testing.T, r *rig)
+	limit   time.Duration // of calls, for those that are to time out
 }
 
 const (
@@ -46,21 +47,24 @@ func anew(change func(r *rig)) func(*testing.T, *rig) {
 }
 
 func mishaps() map[string]mishap {
-	const invalidState = kmsapi.CustomKeyStoreInvalidState
+	const (
+		invalidState = kmsapi.CustomKeyStoreInvalidState
+		limit        = 200 * time.Millisecond
+	)
 	all := map[string]mishap{
 		"the proxy is gone": {"not reachable", invalidState, cannotCommunicate,
-			func(_ *testing.T, r *rig) { r.proxy.Shut(r.proxy.Address) }},
-		"the proxy closes connections":  {"connection lost", invalidState, cannotCommunicate, always(xkstest.Cut())},
-		"the proxy stops in the middle": {"connection lost", invalidState, cannotCommunicate, always(xkstest.CutMidway())},
+			func(_ *testing.T, r *rig) { r.proxy.Shut(r.proxy.Address) }, 0},
+		"the proxy closes connections":  {"connection lost", invalidState, cannotCommunicate, always(xkstest.Cut()), 0},
+		"the proxy stops in the middle": {"connection lost", invalidState, cannotCommunicate, always(xkstest.CutMidway()), 0},
 		"the proxy speaks no TLS any more": {"TLS failed", invalidState, "KMS cannot establish a TLS connection to the external key store proxy.",
-			anew(func(r *rig) { r.proxy.OnConnection(xkstest.PlainHTTP) })},
+			anew(func(r *rig) { r.proxy.OnConnection(xkstest.PlainHTTP) }), 0},
 		"the proxy does not answer": {"timed out", invalidState, "The external key store proxy did not respond in time.",
-			func(t *testing.T, r *rig) { always(r.proxy.Hang())(t, r) }},
+			func(t *testing.T, r *rig) { always(r.proxy.Hang())(t, r) }, limit},
 		"handshakes get no answer": {"timed out", invalidState, "The external key store proxy did not respond in time.",
-			anew(func(r *rig) { r.proxy.OnConnection(new(stopped).connection) })},
-		"something else answers": {"malformed answer", invalidState, uninterpretable, always(xkstest.Answer(http.StatusBadGateway, "<html>"))},
-		"the answer is empty":    {"malformed answer", invalidState, uninterpretable, always(xkstest.Answer(http.StatusOK, "{}"))},
-		"the proxy redirects":    {"malformed answer", invalidState, uninterpretable, always(xkstest.Redirect("https://" + host + "/kms/xks/v1/health"))},
+			anew(func(r *rig) { r.proxy.OnConnection(new(stopped).connection) }), limit},
+		"something else answers": {"malformed answer", invalidState, uninterpretable, always(xkstest.Answer(http.StatusBadGateway, "<html>")), 0},
+		"the answer is empty":    {"malformed answer", invalidState, uninterpretable, always(xkstest.Answer(http.StatusOK, "{}")), 0},
+		"the proxy redirects":    {"malformed answer", invalidState, uninterpretable, always(xkstest.Redirect("https://" + host + "/kms/xks/v1/health")), 0},
 	}
 	for name, m := range map[xksapi.ErrorName]struct {
 		key  kmsapi.Code
@@ -79,7 +83,7 @@ func mishaps() map[string]mishap {
 		xksapi.UnsupportedOperationException: {invalidState, "The external key store proxy does not support the operation."},
 		xksapi.DependencyTimeoutException:    {invalidState, "The external key store proxy did not respond in the time allotted"},
 	} {
-		all[string(name)] = mishap{string(name), m.key, m.text, always(xkstest.Error(name))}
+		all[string(name)] = mishap{string(name), m.key, m.text, always(xkstest.Error(name)), 0}
 	}
 	return all
 }
@@ -91,11 +95,14 @@ func TestMishapsOfAConnectedStore(t *testing.T) {
 	for name, m := range mishaps() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, xkstest.Options{}, timeout(200*time.Millisecond))
+			r := newRig(t, xkstest.Options{})
 			c := r.connect(t)
 			settled(t, r)
 			k := createKey(t, c)
 			sealed := encrypt(t, c, k, marker, "aad")
+			if m.limit != 0 {
+				c = r.hasty(t, m.limit)
+			}
 			m.happens(t, r)
 
 			_, created := c.CreateKey(t.Context(), call("CreateKey"), newKey(externalKey))

@@ -52,7 +52,7 @@ func values(t *testing.T, registry *prometheus.Registry, name string) map[string
 
 func TestErrorsOfTheProxyAreCounted(t *testing.T) {
 	t.Parallel()
-	r, registry := measured(t, timeout(200*time.Millisecond))
+	r, registry := measured(t, timeout(500*time.Millisecond))
 	c := r.connect(t)
 	settled(t, r)
 	k := createKey(t, c)

@@ -43,6 +43,7 @@ type rig struct {
 	proxy *xkstest.Proxy
 	store keystore.Config
 	log   *logBuffer
+	cfg   xks.Config // of kind
 }
 
 // newRig makes a rig with a public endpoint; change edits what it is made of.
@@ -62,6 +63,7 @@ func newRig(t testing.TB, o xkstest.Options, change ...func(*rig, *xks.Config)) 
 	for _, fn := range change {
 		fn(r, &cfg)
 	}
+	r.cfg = cfg
 	var err error
 	if r.kind, err = xks.New(cfg); err != nil {
 		t.Fatal(err)
@@ -131,6 +133,20 @@ func (r *rig) resume(t testing.TB) keystore.Connection {
 	}
 	t.Cleanup(func() { c.Close(context.Background()) })
 	return c
+}
+
+// hasty is what resume gives, but calls may take only that long. What comes
+// before a timeout that is wanted should not be in danger of one.
+func (r *rig) hasty(t testing.TB, limit time.Duration) keystore.Connection {
+	t.Helper()
+	other := *r
+	cfg := r.cfg
+	cfg.Timeout, cfg.Metrics = limit, nil
+	var err error
+	if other.kind, err = xks.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	return other.resume(t)
 }
 
 var keyNumber atomic.Int64
