@@ -49,7 +49,6 @@ type live struct {
 // worker does the work of CONNECTING or DISCONNECTING for one generation.
 type worker struct {
 	generation uint64
-	state      kmsapi.ConnectionState
 	cancel     context.CancelFunc
 }
 
@@ -266,7 +265,7 @@ func (c *connections) swap(ctx context.Context, seen *keyStoreRecord, change fun
 		if err != nil {
 			return err
 		}
-		if rec == nil || rec.State != seen.State || rec.Generation != seen.Generation || rec.Owner != seen.Owner {
+		if rec == nil || !rec.sameWork(seen) {
 			return nil
 		}
 		done = true
@@ -281,15 +280,25 @@ func (c *connections) swap(ctx context.Context, seen *keyStoreRecord, change fun
 	return done && err == nil, err
 }
 
+// sameWork tells that two versions of a record ask the same process for the same work.
+func (r *keyStoreRecord) sameWork(other *keyStoreRecord) bool {
+	return r.State == other.State && r.Generation == other.Generation && r.Owner == other.Owner
+}
+
 // start begins the work on a store unless it is under way.
-func (c *connections) start(rec *keyStoreRecord) {
+func (c *connections) start(seen *keyStoreRecord) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.workers[rec.ID] != nil {
+	if c.workers[seen.ID] != nil {
 		return // this generation's, or one that is being stopped: its end asks for another look
 	}
+	// A worker that ended after the record was seen has left its outcome in the mirror.
+	rec := c.s.mirror.keyStore(seen.Account, seen.Region, seen.ID)
+	if rec == nil || !rec.sameWork(seen) {
+		return
+	}
 	ctx, cancel := context.WithCancel(c.s.ctx)
-	c.workers[rec.ID] = &worker{generation: rec.Generation, state: rec.State, cancel: cancel}
+	c.workers[rec.ID] = &worker{generation: rec.Generation, cancel: cancel}
 	c.s.work.Go(func() {
 		defer c.finished(rec.ID)
 		defer cancel()

@@ -29,6 +29,7 @@ type fakeKind struct {
 	resumes  int
 	open     int                                             // connections that are not closed
 	during   func(context.Context, keystore.Passwords) error // runs inside Connect
+	resuming func()                                          // runs inside Resume
 	keys     map[string][]byte                               // the material, by key id: outlives connections
 }
 
@@ -54,6 +55,13 @@ func (f *fakeKind) inConnect(fn func(context.Context, keystore.Passwords) error)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.during = fn
+}
+
+// inResume makes every Resume run fn.
+func (f *fakeKind) inResume(fn func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.resuming = fn
 }
 
 func (f *fakeKind) counts() (connects, resumes, open int) {
@@ -149,7 +157,11 @@ func (f *fakeKind) Resume(cfg keystore.Config, pw keystore.Passwords) (keystore.
 	}
 	f.mu.Lock()
 	f.resumes++
+	resuming := f.resuming
 	f.mu.Unlock()
+	if resuming != nil {
+		resuming()
+	}
 	if err := f.said("Resume"); err != nil {
 		return nil, err
 	}

@@ -20,12 +20,11 @@ func TestAConnectedStoreServesAgainAfterARestartWithoutConnecting(t *testing.T) 
 	key := w.createKey(&kmsapi.CreateKeyRequest{Origin: kmsapi.OriginAWSCloudHSM, CustomKeyStoreID: id})
 	in := &kmsapi.EncryptRequest{KeyID: key.KeyID, Plaintext: secretBytes("x")}
 	sealed := must(do[kmsapi.EncryptResponse](w, root(account), "Encrypt", in))(t)
-	w.restart()
-	polltest.Until(t, "the connection", func() bool {
-		_, err := do[kmsapi.DecryptResponse](w, root(account), "Decrypt", &kmsapi.DecryptRequest{CiphertextBlob: sealed.CiphertextBlob})
-		return err == nil
-	})
-	if connects, resumes, open := w.hsm.counts(); connects != 1 || resumes != 1 || open != 1 {
+	for range 10 { // it serves from the first call on
+		w.restart()
+		must(do[kmsapi.DecryptResponse](w, root(account), "Decrypt", &kmsapi.DecryptRequest{CiphertextBlob: sealed.CiphertextBlob}))(t)
+	}
+	if connects, resumes, open := w.hsm.counts(); connects != 1 || resumes != 10 || open != 1 {
 		t.Errorf("%d attempts, %d resumed, %d open", connects, resumes, open)
 	}
 }

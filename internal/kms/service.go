@@ -83,8 +83,9 @@ type Service struct {
 	work   sync.WaitGroup
 }
 
-// Open starts a Service. It returns once the stored metadata is in memory;
-// custom key stores that were connected come back in the background.
+// Open starts a Service. It returns once the stored metadata is in memory and
+// custom key stores that were connected are resumed; they reach their other
+// sides in the background.
 func Open(ctx context.Context, cfg Config) (*Service, error) {
 	cfg.Quotas.defaults()
 	s := &Service{
@@ -119,6 +120,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		s.work.Wait()
 		return nil, fmt.Errorf("reading the stored metadata: %w", ctx.Err())
 	}
+	s.conns.reconcile() // before the first call: a key of a connected store is not to be refused
 	s.work.Go(s.conns.run)
 	s.work.Go(s.runSweeper)
 	return s, nil

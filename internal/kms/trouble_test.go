@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -101,5 +102,46 @@ func TestAFailureWithoutACodeIsAFailure(t *testing.T) {
 	polltest.Until(t, "the end of the attempt", func() bool { return w.describe(id).ConnectionState != kmsapi.Connecting })
 	if e := w.describe(id); e.ConnectionState != kmsapi.Failed || e.ConnectionErrorCode != kmsapi.InternalError {
 		t.Errorf("%s %s", e.ConnectionState, e.ConnectionErrorCode)
+	}
+}
+
+func TestASlowResumptionDoesNotRepeatTheWorkOfOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	hsm, xks := w.createHSM("hsm", cluster), w.createXKS("xks", "proxy.example.com")
+	w.connected(xks)
+	// A look at all stores goes through them in no order: in some rounds the one
+	// that is resumed slowly comes before the one that is being connected.
+	for round := range 12 {
+		connecting, connect := make(chan struct{}), make(chan struct{})
+		w.hsm.inConnect(func(context.Context, keystore.Passwords) error {
+			close(connecting)
+			<-connect
+			return nil
+		})
+		if err := w.connect(hsm); err != nil {
+			t.Fatal(err)
+		}
+		<-connecting
+		resuming, resume := make(chan struct{}), make(chan struct{})
+		w.xks.inResume(sync.OnceFunc(func() { close(resuming); <-resume }))
+		must(do[kmsapi.UpdateCustomKeyStoreResponse](w, root(account), "UpdateCustomKeyStore", &kmsapi.UpdateCustomKeyStoreRequest{
+			CustomKeyStoreID: xks, XksProxyAuthenticationCredential: credential,
+		}))(t)
+		<-resuming
+		w.hsm.inConnect(nil)
+		close(connect)
+		w.waitFor(hsm, kmsapi.Connected)
+		polltest.Until(t, "the record of the attempt", func() bool {
+			return strings.Count(w.audit.String(), `"customKeyStoreId":"`+hsm+`","requestId"`) > round
+		})
+		close(resume)
+		if err := w.disconnect(hsm); err != nil {
+			t.Fatal(err)
+		}
+		w.waitFor(hsm, kmsapi.Disconnected)
+		if connects, _, _ := w.hsm.counts(); connects != round+1 {
+			t.Fatalf("%d attempts to connect in %d rounds", connects, round+1)
+		}
 	}
 }
