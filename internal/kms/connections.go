@@ -131,11 +131,11 @@ func (c *connections) stopOutdated(rec *keyStoreRecord) {
 }
 
 // use gives the connection of a store for a cryptographic request, which
-// counts against the store's rate.
-func (c *connections) use(id string) (keystore.Store, error) {
-	conn, err := c.reach(id)
-	if err != nil {
-		return nil, err
+// counts against the store's rate. Without one it fails with the code.
+func (c *connections) use(id string, without kmsapi.Code) (keystore.Store, error) {
+	conn := c.reach(id)
+	if conn == nil {
+		return nil, notReached(without, id)
 	}
 	if !conn.limit.AllowN(c.s.now(), 1) {
 		return nil, kmsapi.Errorf(kmsapi.Throttling, "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.")
@@ -143,23 +143,18 @@ func (c *connections) use(id string) (keystore.Store, error) {
 	return conn.Connection, nil
 }
 
-// reach gives the connection of a store. Right after a process has started
-// there may be none yet although the record says CONNECTED.
-func (c *connections) reach(id string) (*live, error) {
+// reach gives the connection of a store, if this process has one. It may have
+// none although the record says CONNECTED, when it could not resume it.
+func (c *connections) reach(id string) *live {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if conn := c.live[id]; conn != nil {
-		return conn, nil
-	}
-	return nil, kmsapi.Errorf(kmsapi.KMSInvalidState, "The custom key store %s of the KMS key is not connected.", id)
+	return c.live[id]
 }
 
 // resume makes the connection of a store that is CONNECTED, or replaces one whose
 // configuration has changed.
 func (c *connections) resume(rec *keyStoreRecord) {
-	c.mu.RLock()
-	have := c.live[rec.ID]
-	c.mu.RUnlock()
+	have := c.reach(rec.ID)
 	if have != nil && have.generation == rec.Generation && have.version == rec.Version {
 		return
 	}

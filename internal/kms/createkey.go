@@ -173,9 +173,9 @@ func (c *call) makeKey(ctx context.Context, rec *keyRecord) error {
 func (c *call) makeMaterial(ctx context.Context, rec *keyRecord) (keystore.Material, error) {
 	ks := c.s.soft
 	if rec.StoreID != "" {
-		conn, err := c.s.conns.reach(rec.StoreID)
-		if err != nil {
-			return keystore.Material{}, err
+		conn := c.s.conns.reach(rec.StoreID)
+		if conn == nil {
+			return keystore.Material{}, notReached(kmsapi.CustomKeyStoreInvalidState, rec.StoreID)
 		}
 		ks = conn
 	}

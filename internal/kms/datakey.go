@@ -113,7 +113,7 @@ func (c *call) randomFrom(ctx context.Context, id string, n int) ([]byte, error)
 	if rec.State != kmsapi.Connected {
 		return nil, keyStoreState(rec, "CONNECTED")
 	}
-	conn, err := c.s.conns.use(id)
+	conn, err := c.s.conns.use(id, kmsapi.CustomKeyStoreInvalidState)
 	if err != nil {
 		return nil, err
 	}

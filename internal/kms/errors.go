@@ -24,3 +24,8 @@ func keyStoreState(rec *keyStoreRecord, want string) error {
 	return kmsapi.Errorf(kmsapi.CustomKeyStoreInvalidState,
 		"The custom key store %s is %s. This operation requires it to be %s.", rec.ID, rec.State, want)
 }
+
+// notReached is for a store that is CONNECTED, but not with this process.
+func notReached(code kmsapi.Code, id string) error {
+	return kmsapi.Errorf(code, "The custom key store %s is not connected.", id)
+}

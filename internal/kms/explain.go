@@ -33,7 +33,7 @@ func (c *call) explainCustomKeyStore(ctx context.Context, in *kmsapi.ExplainCust
 	if err != nil {
 		return nil, err
 	}
-	if conn, err := c.s.conns.reach(rec.ID); err == nil {
+	if conn := c.s.conns.reach(rec.ID); conn != nil {
 		out.Health = health(conn.Connection)
 	}
 	return out, nil

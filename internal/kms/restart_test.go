@@ -2,6 +2,7 @@ package kms_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -124,5 +125,28 @@ func TestADeletedStoreLeavesNoConnection(t *testing.T) {
 	wantCode(t, err, kmsapi.CustomKeyStoreNotFound)
 	if again := w.createXKS("xks", "proxy.example.com"); again == id {
 		t.Error("an id was given twice")
+	}
+}
+
+func TestAStoreThatCannotBeResumedIsNoUse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.createHSM("hsm", cluster)
+	w.connected(id)
+	inStore := &kmsapi.CreateKeyRequest{Origin: kmsapi.OriginAWSCloudHSM, CustomKeyStoreID: id}
+	key := w.createKey(inStore)
+	w.hsm.answer("Resume", errors.New("the cluster is not declared any more"))
+	w.restart()
+	for name, tc := range map[string]struct {
+		in   any
+		code kmsapi.Code
+	}{
+		"Encrypt":        {&kmsapi.EncryptRequest{KeyID: key.KeyID, Plaintext: secretBytes("x")}, kmsapi.KMSInvalidState},
+		"CreateKey":      {inStore, kmsapi.CustomKeyStoreInvalidState},
+		"GenerateRandom": {&kmsapi.GenerateRandomRequest{CustomKeyStoreID: id, NumberOfBytes: ptr(int32(1))}, kmsapi.CustomKeyStoreInvalidState},
+	} {
+		if _, err := w.s.Do(t.Context(), operation(t, name), root(account), tc.in); kmsapi.CodeOf(err) != tc.code {
+			t.Errorf("%s: %v, want %s", name, err, tc.code)
+		}
 	}
 }

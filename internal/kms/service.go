@@ -146,12 +146,13 @@ func (s *Service) update(ctx context.Context, fn func(store.Tx) error) error {
 	return s.mirror.wait(ctx, rev)
 }
 
-// keyStore of an origin: the soft store, or the connection of a custom store.
+// keyStoreOf gives what holds a key's material: the soft store, or the
+// connection of its custom key store.
 func (s *Service) keyStoreOf(k *keyEntry) (keystore.Store, error) {
 	if k.StoreID == "" {
 		return s.soft, nil
 	}
-	return s.conns.use(k.StoreID)
+	return s.conns.use(k.StoreID, kmsapi.KMSInvalidState)
 }
 
 // randomHex gives 2n hexadecimal digits.

@@ -142,8 +142,8 @@ func (s *Service) destroy(m *materialRecord) (done bool, err error) {
 		if rec == nil {
 			return true, nil
 		}
-		conn, err := s.conns.reach(m.StoreID)
-		if err != nil || rec.State != kmsapi.Connected {
+		conn := s.conns.reach(m.StoreID)
+		if conn == nil || rec.State != kmsapi.Connected {
 			return false, nil
 		}
 		ks = conn
