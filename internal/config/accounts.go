@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/identity"
+	"kastellan.dev/internal/policy"
 	"kastellan.dev/internal/secret"
 )
 
@@ -83,44 +84,54 @@ func (c *Config) directory() (*identity.Directory, error) {
 // account turns one account into what package identity knows, and notes what is
 // wrong with it.
 func (c *Config) account(p *problems, w where, a Account) identity.Account {
+	before := len(p.errs)
 	if !accountID.MatchString(a.ID) {
 		p.add(w.at("id"), "is not an account id: 12 digits, in quotes")
 	}
 	out := identity.Account{ID: a.ID, Alias: a.Name, Partition: a.Partition}
+	check := func(w where, a identity.Account) {
+		if len(p.errs) == before { // what is wrong is told once, with the closest line
+			_, err := identity.New([]identity.Account{a})
+			p.check(w, err)
+		}
+	}
+	check(w, out)
 	out.Root.AccessKeys = c.accessKeys(p, w.at("root", "access-keys"), a.Root.AccessKeys)
 	for i, u := range a.Users {
-		w := w.at("users", i)
-		p.need(w.at("name"), u.Name)
-		user := identity.User{Name: u.Name, Path: u.Path, AccessKeys: c.accessKeys(p, w.at("access-keys"), u.AccessKeys)}
-		for j, policy := range u.Policies {
-			document, err := c.policy(policy)
-			p.check(w.at("policies", j), err)
-			user.Policies = append(user.Policies, document)
-		}
+		user := c.user(p, w.at("users", i), u)
+		check(w.at("users", i), identity.Account{ID: a.ID, Partition: a.Partition, Users: []identity.User{user}})
 		out.Users = append(out.Users, user)
 	}
-	p.checkIdentity(w, out)
+	check(w, out)
 	return out
 }
 
-// checkIdentity has package identity look at one account, so that what it
-// refuses is told with the account's line.
-func (p *problems) checkIdentity(w where, a identity.Account) {
-	if len(p.errs) == 0 {
-		_, err := identity.New([]identity.Account{a})
-		p.check(w, err)
+func (c *Config) user(p *problems, w where, u User) identity.User {
+	p.need(w.at("name"), u.Name)
+	user := identity.User{Name: u.Name, Path: u.Path, AccessKeys: c.accessKeys(p, w.at("access-keys"), u.AccessKeys)}
+	for i, from := range u.Policies {
+		document, err := c.policy(from)
+		p.check(w.at("policies", i), err)
+		user.Policies = append(user.Policies, document)
 	}
+	return user
 }
 
-func (c *Config) policy(policy Policy) (string, error) {
+// policy reads a policy, and refuses one that could not be evaluated.
+func (c *Config) policy(from Policy) (string, error) {
+	document := from.Document
 	switch {
-	case (policy.File == "") == (policy.Document == ""):
+	case (from.File == "") == (document == ""):
 		return "", errors.New("needs either file or document")
-	case policy.Document != "":
-		return policy.Document, nil
+	case from.File != "":
+		text, err := readLimited(c.path(from.File), maxFile)
+		if err != nil {
+			return "", plain(err)
+		}
+		document = string(text)
 	}
-	text, err := readLimited(c.path(policy.File), maxFile)
-	return string(text), plain(err)
+	_, err := policy.ParseIdentity([]byte(document))
+	return document, err
 }
 
 func (c *Config) accessKeys(p *problems, w where, keys []AccessKey) []identity.AccessKey {

@@ -115,7 +115,6 @@ func (c *Config) path(name string) string {
 
 var (
 	regionName = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
-	zoneName   = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
 	accountID  = regexp.MustCompile(`^[0-9]{12}$`)
 )
 

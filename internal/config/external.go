@@ -65,13 +65,16 @@ func (c *Config) checkExternal(p *problems) {
 	services := c.endpointServices()
 	for i, s := range services {
 		w := where{"external-key-stores", "endpoint-services", i}
+		before := len(p.errs)
 		for j, t := range s.Targets {
 			if _, err := netip.ParseAddrPort(t.Address); err != nil {
 				p.add(w.at("targets", j, "address"), "is not an IP address and a port, such as 10.0.0.5:443")
 			}
 		}
-		_, err := endpointservice.Declare(services[i : i+1])
-		p.check(w, err)
+		if len(p.errs) == before {
+			_, err := endpointservice.Declare(services[i : i+1])
+			p.check(w, err)
+		}
 	}
 	if len(p.errs) == before { // what two of them have in common
 		_, err := endpointservice.Declare(services)

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
@@ -68,12 +70,24 @@ func (c *Config) checkHSM(p *problems) {
 		return
 	}
 	for i, cluster := range declaration.Clusters {
+		c.checkOwned(p, where{"hsm", "clusters", i}, cluster)
 		_, err := cloudhsm.Declare(cloudhsm.Declaration{Clusters: []cloudhsm.Cluster{cluster}, Subnets: declaration.Subnets})
 		p.check(where{"hsm", "clusters", i}, err)
 	}
 	if len(p.errs) == before { // what two of them have in common
 		_, err := cloudhsm.Declare(declaration)
 		p.check(where{"hsm"}, err)
+	}
+}
+
+// checkOwned refuses a cluster that nobody could use.
+func (c *Config) checkOwned(p *problems, w where, cluster cloudhsm.Cluster) {
+	declared := slices.ContainsFunc(c.Accounts, func(a Account) bool { return a.ID == cluster.Account })
+	if accountID.MatchString(cluster.Account) && !declared {
+		p.add(w.at("account"), "is not among accounts")
+	}
+	if len(c.Regions) > 0 && !slices.Contains(c.Regions, cluster.Region) {
+		p.add(w.at("region"), "is not among regions")
 	}
 }
 
@@ -141,6 +155,11 @@ func (m Member) member(p *problems, w where) cloudhsm.Member {
 		out.Token.IV = iv
 	default:
 		p.add(w.at("iv"), "is not one of module, module-append and token-random")
+	}
+	for i, entry := range m.Env {
+		if name, _, ok := strings.Cut(entry, "="); !ok || name == "" {
+			p.add(w.at("env", i), "is not NAME=value")
+		}
 	}
 	if m.Sessions < 0 {
 		p.add(w.at("sessions"), "is negative")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 
@@ -31,6 +32,7 @@ func load(path string, running *Config) (*Config, error) {
 	if !p.decode(text, cfg) {
 		return nil, p.err()
 	}
+	p.wholeNumbers(p.root, reflect.TypeFor[Config]())
 	if running != nil && cfg.RootKey == running.RootKey {
 		cfg.root = running.root
 	}
@@ -68,6 +70,27 @@ func (p *problems) decode(text []byte, cfg *Config) bool {
 		p.root = &root
 	}
 	return len(p.errs) == 0
+}
+
+// wholeNumbers refuses fractions where whole numbers belong; package yaml would cut them off.
+func (p *problems) wholeNumbers(n *yaml.Node, t reflect.Type) {
+	switch {
+	case n == nil:
+	case n.Kind == yaml.DocumentNode:
+		p.wholeNumbers(n.Content[0], t)
+	case n.Kind == yaml.AliasNode:
+		p.wholeNumbers(n.Alias, t)
+	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for _, item := range n.Content {
+			p.wholeNumbers(item, t.Elem())
+		}
+	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
+		for _, field := range reflect.VisibleFields(t) {
+			p.wholeNumbers(child(n, field.Tag.Get("yaml")), field.Type)
+		}
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!float" && reflect.Zero(t).CanInt():
+		p.line(strconv.Itoa(n.Line), "a value of the wrong kind: wants a whole number")
+	}
 }
 
 // What package yaml says, and what of it may be repeated: its texts quote

@@ -99,7 +99,7 @@ func (n *Node) Close() {
 
 // openService opens what is stored and the domain above it.
 func (n *Node) openService(ctx context.Context, o Options) error {
-	db, err := n.openStore()
+	db, err := n.openOrMakeStore()
 	if err != nil {
 		return err
 	}
@@ -133,20 +133,25 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 	return nil
 }
 
-// openStore opens the metadata store, or makes it in a directory that has none.
-func (n *Node) openStore() (store.Store, error) {
+// openOrMakeStore opens the metadata store, or makes it in a directory that has none.
+func (n *Node) openOrMakeStore() (store.Store, error) {
+	db, err := n.openStore(bolt.Open)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return db, err
+	}
 	dir := n.cfg.path(n.cfg.DataDirectory)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the data directory: %w", err)
+		return nil, fmt.Errorf("making the data directory: %w", plain(err))
 	}
-	path := filepath.Join(dir, storeFile)
-	db, err := bolt.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		n.log.Info("the data directory has no metadata store: a new one is made", "path", path)
-		db, err = bolt.Create(path)
-	}
+	n.log.Info("the data directory has no metadata store: a new one is made", "path", dir)
+	return n.openStore(bolt.Create)
+}
+
+// openStore opens the metadata store by open, which says in its errors what was being done.
+func (n *Node) openStore(open func(path string) (*bolt.Store, error)) (store.Store, error) {
+	db, err := open(filepath.Join(n.cfg.path(n.cfg.DataDirectory), storeFile))
 	if err != nil {
-		return nil, fmt.Errorf("opening the metadata store: %w", err)
+		return nil, err
 	}
 	n.later(func() {
 		if err := db.Close(); err != nil {

@@ -1,6 +1,9 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"reflect"
+)
 
 // ReloadFile reads the configuration file again and puts in force what can change
 // while the server runs: accounts, clusters and endpoint services. It
@@ -15,6 +18,36 @@ func (n *Node) ReloadFile(path string) {
 		return
 	}
 	n.log.Info("the configuration was read again", "path", path)
+	for _, name := range n.cfg.needRestart(cfg) {
+		n.log.Warn("a changed setting has no effect before a restart", "setting", name)
+	}
+}
+
+// needRestart names the settings of next that differ and that Reload leaves alone.
+func (c *Config) needRestart(next *Config) []string {
+	external, nextExternal := c.ExternalKeyStores, next.ExternalKeyStores
+	var names []string
+	for _, setting := range []struct {
+		name      string
+		now, next any
+	}{
+		{"listen", c.Listen, next.Listen},
+		{"regions", c.Regions, next.Regions},
+		{"data-directory", c.DataDirectory, next.DataDirectory},
+		{"root-key", c.RootKey, next.RootKey},
+		{"external-key-stores.hosts", external.Hosts, nextExternal.Hosts},
+		{"external-key-stores.request-timeout", external.RequestTimeout, nextExternal.RequestTimeout},
+		{"audit", c.Audit, next.Audit},
+		{"quotas", c.Quotas, next.Quotas},
+		{"limits", c.Limits, next.Limits},
+		{"log", c.Log, next.Log},
+		{"metrics", c.Metrics, next.Metrics},
+	} {
+		if !reflect.DeepEqual(setting.now, setting.next) {
+			names = append(names, setting.name)
+		}
+	}
+	return names
 }
 
 // Reload puts the accounts, HSM clusters and endpoint services of another

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"kastellan.dev/internal/rootkey"
+	"kastellan.dev/internal/store/bolt"
 )
 
 // RotateRootKey puts another root key in the place of the configured one, and makes a new
@@ -18,7 +19,7 @@ func (c *Config) RotateRootKey(ctx context.Context, next rootkey.Key) error {
 	}
 	n := &Node{cfg: c, log: slog.New(slog.DiscardHandler)}
 	defer n.Close()
-	db, err := n.openStore()
+	db, err := n.openStore(bolt.Open)
 	if err != nil {
 		return err
 	}
