@@ -152,22 +152,28 @@ func (c *call) makeKey(ctx context.Context, rec *keyRecord) error {
 		Account: rec.Account, Region: rec.Region, StoreID: rec.StoreID, Owner: s.node, NotUntil: s.now().UTC().Add(creation),
 		Key: keystore.Key{ID: rec.ID, ARN: rec.arn(), XksKeyID: rec.XksKeyID},
 	}
-	if err := s.update(ctx, func(tx store.Tx) error { return c.reserve(tx, rec, pending) }); err != nil {
-		return err
-	}
-	s.fault("create key: announced")
-	material, err := c.makeMaterial(ctx, rec)
+	err := s.update(ctx, func(tx store.Tx) error { return c.reserve(tx, rec, pending) })
 	if err == nil {
-		s.fault("create key: material made")
-		rec.MaterialID, rec.MaterialData = material.ID, material.Data
-		err = s.update(ctx, func(tx store.Tx) error { return claim(tx, rec, pending) })
+		s.fault("create key: announced")
+		err = c.fill(ctx, rec, pending)
 	}
 	if err != nil {
-		s.abandon(pending)
+		s.abandon(pending) // also if it is unknown whether it was announced
 		return err
 	}
 	s.fault("create key: stored")
 	return nil
+}
+
+// fill makes the material of an announced key and stores the key's record.
+func (c *call) fill(ctx context.Context, rec *keyRecord, pending *materialRecord) error {
+	material, err := c.makeMaterial(ctx, rec)
+	if err != nil {
+		return err
+	}
+	c.s.fault("create key: material made")
+	rec.MaterialID, rec.MaterialData = material.ID, material.Data
+	return c.s.update(ctx, func(tx store.Tx) error { return claim(tx, rec, pending) })
 }
 
 func (c *call) makeMaterial(ctx context.Context, rec *keyRecord) (keystore.Material, error) {

@@ -27,6 +27,7 @@ type fakeKind struct {
 	located  map[string]bool  // by what Locate was called for
 	connects int
 	resumes  int
+	deletes  int
 	open     int                                             // connections that are not closed
 	during   func(context.Context, keystore.Passwords) error // runs inside Connect
 	resuming func()                                          // runs inside Resume
@@ -68,6 +69,13 @@ func (f *fakeKind) counts() (connects, resumes, open int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.connects, f.resumes, f.open
+}
+
+// deletions counts the calls of DeleteKey.
+func (f *fakeKind) deletions() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.deletes
 }
 
 func (f *fakeKind) Type() kmsapi.CustomKeyStoreType { return f.storeType }
@@ -267,6 +275,9 @@ func (c *fakeConnection) Decrypt(_ context.Context, _ keystore.Call, key keystor
 }
 
 func (c *fakeConnection) DeleteKey(_ context.Context, _ keystore.Call, key keystore.Key) error {
+	c.kind.mu.Lock()
+	c.kind.deletes++
+	c.kind.mu.Unlock()
 	if err := errors.Join(c.alive(), c.kind.said("DeleteKey")); err != nil {
 		return err
 	}

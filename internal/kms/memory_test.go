@@ -20,9 +20,12 @@ type memory struct {
 	grew    chan struct{} // closed at the next commit
 	broken  chan struct{} // closed when all watches break
 
-	onUpdate func() error           // runs before every Update, which fails with its error
+	onUpdate func() error           // runs before every Update, which fails with its error; see errAfterCommit
 	onScan   func(key string) error // runs for every entry that a Watch's snapshot reads
 }
+
+// errAfterCommit makes an Update fail although the change is made.
+var errAfterCommit = errors.New("after the commit")
 
 func newMemory() *memory {
 	return &memory{data: map[string][]byte{}, grew: make(chan struct{}), broken: make(chan struct{})}
@@ -57,10 +60,12 @@ func (m *memory) Update(ctx context.Context, fn func(store.Tx) error) (store.Rev
 	m.mu.Lock()
 	before := m.onUpdate
 	m.mu.Unlock()
+	var trouble error
 	if before != nil {
-		if err := before(); err != nil {
-			return 0, err
-		}
+		trouble = before()
+	}
+	if trouble != nil && trouble != errAfterCommit {
+		return 0, trouble
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -76,6 +81,9 @@ func (m *memory) Update(ctx context.Context, fn func(store.Tx) error) (store.Rev
 		m.data, m.commits = tx.data, append(m.commits, c)
 		close(m.grew)
 		m.grew = make(chan struct{})
+	}
+	if trouble != nil {
+		return 0, store.ErrUnavailable
 	}
 	return store.Revision(len(m.commits)), nil
 }

@@ -14,9 +14,10 @@ import (
 func (s *Service) runSweeper() {
 	tick := time.NewTicker(s.sweep)
 	defer tick.Stop()
-	for {
+	resting := make(map[string]int)
+	for sweep := 0; ; sweep++ {
 		s.deleteDue()
-		s.destroyUnclaimed()
+		s.destroyUnclaimed(sweep, resting)
 		select {
 		case <-s.ctx.Done():
 			return
@@ -36,11 +37,14 @@ func (s *Service) deleteDue() {
 // deleteKey deletes the key's record, its aliases and its reservation, and
 // leaves its material to destroyUnclaimed.
 func (s *Service) deleteKey(k *keyEntry) error {
+	deleted := false
 	err := s.update(s.ctx, func(tx store.Tx) error {
+		deleted = false
 		rec, err := load[keyRecord](tx, k.path())
 		if err != nil || rec == nil || !rec.pendingDeletion() || rec.DeletionDate.After(s.now()) {
 			return err // gone already, or cancelled
 		}
+		deleted = true
 		if err := deleteAliases(tx, rec); err != nil {
 			return err
 		}
@@ -55,7 +59,7 @@ func (s *Service) deleteKey(k *keyEntry) error {
 		}
 		return tx.Delete(rec.path())
 	})
-	if err == nil {
+	if deleted && err == nil {
 		s.recordEvent(k.Account, k.Region, "DeleteKey", k.ARN, map[string]string{"customKeyStoreId": k.StoreID})
 	}
 	return err
@@ -92,23 +96,38 @@ func (s *Service) abandon(m *materialRecord) {
 	}
 }
 
-// disown leaves a material record to whoever sweeps next.
+// disown leaves a material record to whoever sweeps next. Since no key can
+// claim it any more, the external key that was taken for it is free at once.
 func (s *Service) disown(ctx context.Context, m *materialRecord) error {
 	return s.update(ctx, func(tx store.Tx) error {
 		rec, err := load[materialRecord](tx, m.path())
-		if err != nil || rec == nil {
+		if err != nil || rec == nil || rec.Owner != m.Owner {
 			return err
+		}
+		if rec.Key.XksKeyID != "" {
+			if err := tx.Delete(reservationPath(rec.StoreID, rec.Key.XksKeyID)); err != nil {
+				return err
+			}
 		}
 		rec.Owner, rec.NotUntil = "", time.Time{}
 		return save(tx, rec.path(), rec)
 	})
 }
 
+// rest is for how many sweeps a key store that failed is left alone.
+const rest = 10
+
 // destroyUnclaimed destroys material that no key claims, where its store is
 // within reach; otherwise it stays on record until the store is connected or deleted.
-func (s *Service) destroyUnclaimed() {
+// resting has the first sweep for which a store that failed is asked again: it
+// would hold the others up.
+func (s *Service) destroyUnclaimed(sweep int, resting map[string]int) {
 	for _, m := range s.mirror.unclaimed() {
+		if sweep < resting[m.StoreID] {
+			continue
+		}
 		if err := s.settle(m); err != nil && s.ctx.Err() == nil {
+			resting[m.StoreID] = sweep + rest
 			s.log.Warn("key material that is no longer needed could not be destroyed; it is tried again", "key", m.Key.ARN, "error", err)
 		}
 	}
@@ -127,7 +146,7 @@ func (s *Service) settle(m *materialRecord) error {
 	if err != nil || !done {
 		return err
 	}
-	return s.forget(m)
+	return s.update(s.ctx, func(tx store.Tx) error { return tx.Delete(m.path()) })
 }
 
 // destroy tells whether the record has served: the material is gone, is in
@@ -152,30 +171,6 @@ func (s *Service) destroy(m *materialRecord) (done bool, err error) {
 	defer cancel()
 	err = ks.DeleteKey(ctx, keystore.Call{PrincipalARN: "AWS Internal", Operation: "DeleteKey", RequestID: newUUID()}, m.Key)
 	return err == nil, err
-}
-
-// forget deletes the material record, and the reservation that its key
-// holds unless the key exists.
-func (s *Service) forget(m *materialRecord) error {
-	return s.update(s.ctx, func(tx store.Tx) error {
-		if m.Key.XksKeyID != "" {
-			at := reservationPath(m.StoreID, m.Key.XksKeyID)
-			holder, _, err := tx.Get(at)
-			if err != nil {
-				return err
-			}
-			key, err := load[keyRecord](tx, path(keyPrefix, m.Account, m.Region, m.Key.ID))
-			if err != nil {
-				return err
-			}
-			if string(holder) == m.Key.ID && key == nil {
-				if err := tx.Delete(at); err != nil {
-					return err
-				}
-			}
-		}
-		return tx.Delete(m.path())
-	})
 }
 
 // recordEvent writes the record of something the service did by itself.
