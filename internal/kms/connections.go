@@ -366,7 +366,7 @@ func (c *connections) connect(ctx context.Context, rec *keyStoreRecord) {
 func (c *connections) attempt(ctx context.Context, rec *keyStoreRecord, trace *keystore.Trace) (conn keystore.Connection, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("connecting panicked with a %T", r)
+			err = fmt.Errorf("connecting %w", panicked(r))
 		}
 	}()
 	kind, cfg, err := c.s.kindAndConfig(rec)

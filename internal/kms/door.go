@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 
 	"kastellan.dev/internal/audit"
@@ -45,8 +44,7 @@ func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller,
 func (c *call) run(ctx context.Context, in any) (out any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			// The value may quote what the operation worked on, so it is not kept.
-			err = fmt.Errorf("%s panicked with a %T at %s", c.op.Name, r, debug.Stack())
+			err = fmt.Errorf("%s %w", c.op.Name, panicked(r))
 		}
 	}()
 	out, err = c.op.do(ctx, c, in)

@@ -3,7 +3,9 @@ package kms_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -271,17 +273,26 @@ func TestEveryCallIsRecordedWhetherItSucceedsOrNot(t *testing.T) {
 type panicking struct{ keystore.Store }
 
 func (panicking) Encrypt(_ context.Context, _ keystore.Call, _ keystore.Key, _, plaintext, _ []byte) ([]byte, error) {
-	panic(string(plaintext))
+	return nil, panicOn(binary.LittleEndian.Uint64(plaintext))
 }
+
+// panicOn has a part of the plaintext as its argument, which stack traces show.
+//
+//go:noinline
+func panicOn(word uint64) error { panic(fmt.Sprintf("marker %#x", word)) }
 
 func TestAPanicIsAnInternalErrorThatShowsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *kms.Config) { c.Soft = panicking{c.Soft} })
 	key := w.createKey(&kmsapi.CreateKeyRequest{})
-	_, err := do[kmsapi.EncryptResponse](w, root(account), "Encrypt", &kmsapi.EncryptRequest{KeyID: key.KeyID, Plaintext: secretBytes("marker")})
+	_, err := do[kmsapi.EncryptResponse](w, root(account), "Encrypt", &kmsapi.EncryptRequest{KeyID: key.KeyID, Plaintext: secretBytes("retupmoc")})
 	wantCode(t, err, kmsapi.KMSInternal)
-	if strings.Contains(err.Error(), "marker") {
-		t.Error("the panic's value is in the error")
+	word := fmt.Sprintf("%#x", binary.LittleEndian.Uint64([]byte("retupmoc")))
+	if strings.Contains(err.Error(), "marker") || strings.Contains(err.Error(), word) {
+		t.Errorf("the error shows what was worked on: %v", err)
+	}
+	if !strings.Contains(err.Error(), "panicOn") {
+		t.Errorf("the error does not tell where: %v", err)
 	}
 	if !strings.Contains(w.audit.String(), `"eventName":"Encrypt"`) {
 		t.Error("the call was not recorded")
