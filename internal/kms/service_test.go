@@ -273,13 +273,13 @@ func TestEveryCallIsRecordedWhetherItSucceedsOrNot(t *testing.T) {
 type panicking struct{ keystore.Store }
 
 func (panicking) Encrypt(_ context.Context, _ keystore.Call, _ keystore.Key, _, plaintext, _ []byte) ([]byte, error) {
-	return nil, panicOn(binary.LittleEndian.Uint64(plaintext))
+	return nil, panicOn([2]uint64{binary.LittleEndian.Uint64(plaintext)})
 }
 
 // panicOn has a part of the plaintext as its argument, which stack traces show.
 //
 //go:noinline
-func panicOn(word uint64) error { panic(fmt.Sprintf("marker %#x", word)) }
+func panicOn(words [2]uint64) error { panic(fmt.Sprintf("marker %#x", words)) }
 
 func TestAPanicIsAnInternalErrorThatShowsNothing(t *testing.T) {
 	t.Parallel()
