@@ -1,9 +1,11 @@
 package kms
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
@@ -43,8 +45,8 @@ func (l *ledger) Candidates() []secret.Text {
 	}
 	p := rec.HSM.Passwords
 	var out []secret.Text
-	for _, sealed := range append([][]byte{p.Prepared, p.Current}, p.Older...) {
-		if sealed == nil {
+	for i, sealed := range slices.Concat([][]byte{p.Prepared, p.Current}, p.Older) {
+		if i == 0 && (sealed == nil || p.again()) {
 			continue
 		}
 		password, err := l.s.openPassword(rec, sealed)
@@ -57,13 +59,21 @@ func (l *ledger) Candidates() []secret.Text {
 	return out
 }
 
-// Prepare implements keystore.Passwords.
+// again tells that all members are given the current password once more.
+func (p *passwordsRecord) again() bool { return bytes.Equal(p.Prepared, p.Current) }
+
+// Prepare implements keystore.Passwords. Where members were lost while their
+// password was changed, there may be too many older ones although all members are
+// there: then they get the current one, and a fresh one the next time.
 func (l *ledger) Prepare(ctx context.Context, allMembers bool) (secret.Text, error) {
 	fresh := newPassword()
 	var prepared secret.Text
 	err := l.change(ctx, func(rec *keyStoreRecord, p *passwordsRecord) (err error) {
 		if !allMembers && len(p.Older) >= maxOlder {
 			return keystore.ErrKeepPassword
+		}
+		if p.Prepared == nil && len(p.Older) > maxOlder {
+			p.Prepared = p.Current
 		}
 		if p.Prepared != nil {
 			prepared, err = l.s.openPassword(rec, p.Prepared)
@@ -85,10 +95,13 @@ func (l *ledger) Commit(ctx context.Context, allMembers bool) error {
 		if p.Prepared == nil {
 			return errors.New("no password was prepared")
 		}
-		p.Current, p.Prepared, p.Older = p.Prepared, nil, append([][]byte{p.Current}, p.Older...)
+		if !p.again() {
+			p.Older = append([][]byte{p.Current}, p.Older...)
+		}
 		if allMembers {
 			p.Older = nil
 		}
+		p.Current, p.Prepared = p.Prepared, nil
 		return nil
 	})
 	if err == nil {
