@@ -25,10 +25,10 @@ func settled(t *testing.T, r *rig) {
 
 func TestOnlyTimeoutsAreTriedOnceMore(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, xkstest.Options{}, timeout(300*time.Millisecond))
-	c := r.connect(t)
-	settled(t, r)
-	k := createKey(t, c)
+	const limit = 750 * time.Millisecond
+	r := newRig(t, xkstest.Options{})
+	patient := r.connect(t)
+	k := createKey(t, patient)
 	for name, tt := range map[string]struct {
 		fault    xkstest.Fault
 		times    int // that it happens; 0: always
@@ -43,6 +43,10 @@ func TestOnlyTimeoutsAreTriedOnceMore(t *testing.T) {
 		"an answer in nonsense": {xkstest.Answer(http.StatusOK, "{}"), 1, 1, false},
 		"a broken answer":       {xkstest.CutMidway(), 1, 1, false},
 	} {
+		c := patient
+		if strings.Contains(name, "timeout") {
+			c = r.hasty(t, limit)
+		}
 		before := r.proxy.Count(xkstest.Encrypt)
 		r.proxy.FailNth(xkstest.Encrypt, 1, tt.times, tt.fault)
 		_, err := c.Encrypt(t.Context(), call("Encrypt"), k, nil, []byte("x"), nil)

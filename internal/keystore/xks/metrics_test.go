@@ -52,14 +52,14 @@ func values(t *testing.T, registry *prometheus.Registry, name string) map[string
 
 func TestErrorsOfTheProxyAreCounted(t *testing.T) {
 	t.Parallel()
-	r, registry := measured(t, timeout(500*time.Millisecond))
+	r, registry := measured(t)
 	c := r.connect(t)
 	settled(t, r)
 	k := createKey(t, c)
 	for want, fault := range map[string]xkstest.Fault{
 		"error_type=retryable,exception=ThrottlingException":                  xkstest.Error(xksapi.ThrottlingException),
 		"error_type=non-retryable,exception=KeyNotFoundException":             xkstest.Error(xksapi.KeyNotFoundException),
-		"error_type=retryable,exception=XksProxyUnreachableException":         r.proxy.Hang(),
+		"error_type=retryable,exception=XksProxyUnreachableException":         xkstest.Cut(),
 		"error_type=non-retryable,exception=XksProxyInvalidResponseException": xkstest.Edit(func(out *xksapi.EncryptResponse) { out.Ciphertext[0] ^= 1 }),
 	} {
 		r.proxy.Fail(xkstest.Encrypt, fault)
@@ -74,6 +74,26 @@ func TestErrorsOfTheProxyAreCounted(t *testing.T) {
 	latencies := values(t, registry, "kastellan_xks_proxy_latency_seconds")
 	if latencies["operation=GenerateDataKey,xks_operation=Encrypt"] != 4 || latencies["operation=CreateKey,xks_operation=GetKeyMetadata"] != 1 {
 		t.Errorf("the latencies are %v", latencies)
+	}
+}
+
+// A call and its second try are one in AWS's metrics, and take the time of both.
+func TestTimeoutIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	const limit = 500 * time.Millisecond
+	r := newRig(t, xkstest.Options{})
+	k := createKey(t, r.connect(t))
+	registry := prometheus.NewRegistry()
+	c := r.hasty(t, limit, func(_ *rig, cfg *xks.Config) { cfg.Metrics = registry })
+	r.proxy.Fail(xkstest.Encrypt, r.proxy.Hang())
+	_, err := c.Encrypt(t.Context(), call("Encrypt"), k, nil, []byte("x"), nil)
+	wantCode(t, "Encrypt", err, kmsapi.KMSInvalidState)
+	const labels = "operation=Encrypt,xks_operation=Encrypt"
+	if got := values(t, registry, "kastellan_xks_proxy_errors_total"); got["error_type=retryable,exception=XksProxyUnreachableException,"+labels] != 1 {
+		t.Errorf("the errors are %v", got)
+	}
+	if got := values(t, registry, "kastellan_xks_proxy_latency_seconds"); got[labels] != 1 {
+		t.Errorf("the latencies are %v", got)
 	}
 }
 

@@ -137,11 +137,14 @@ func (r *rig) resume(t testing.TB) keystore.Connection {
 
 // hasty is what resume gives, but calls may take only that long. What comes
 // before a timeout that is wanted should not be in danger of one.
-func (r *rig) hasty(t testing.TB, limit time.Duration) keystore.Connection {
+func (r *rig) hasty(t testing.TB, limit time.Duration, change ...func(*rig, *xks.Config)) keystore.Connection {
 	t.Helper()
 	other := *r
 	cfg := r.cfg
 	cfg.Timeout, cfg.Metrics = limit, nil
+	for _, fn := range change {
+		fn(&other, &cfg)
+	}
 	var err error
 	if other.kind, err = xks.New(cfg); err != nil {
 		t.Fatal(err)

@@ -124,7 +124,7 @@ func blackHoles(t *testing.T) func(*endpointservice.Service) {
 // and that must lead to the other one.
 func TestTargetThatStandsStillFailsNoCall(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, xkstest.Options{}, throughService(t, nil), timeout(time.Second))
+	r := newRig(t, xkstest.Options{}, throughService(t, nil), timeout(2*time.Second))
 	still := r.proxy.Address
 	r.proxy.OnConnection(func(c net.Conn) net.Conn {
 		if c.LocalAddr().String() == still {
