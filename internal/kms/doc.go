@@ -8,8 +8,8 @@
 //
 // What is stored goes through package store; every process keeps a mirror of
 // it in memory, so that using a key touches no storage. Custom key stores
-// have a connection state machine (see connections.go) that survives the
-// death of the process at any point.
+// have a connection state machine (see connections.go, and work.go for what it
+// does on the way) that survives the death of the process at any point.
 //
 // The package refuses to know any kind of key store: package keystore is the contract.
 package kms

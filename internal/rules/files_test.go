@@ -53,6 +53,7 @@ var rules = []rule{
 			{"a_test.go", "package a\nimport \"time\"\nfunc f() { for ; !done(); time.Sleep(1) { } }"},
 			{"a_test.go", "package a\nimport \"time\"\nfunc f() { time.Sleep(1) // how slow the server is\n}"},
 			{"a_test.go", "package a\nimport \"x.test/time\"\nfunc f() { time.Sleep(1) }"},
+			{"a_test.go", "package a\nimport (\"testing/synctest\"; \"time\")\nfunc f() { synctest.Test(t, func(t *testing.T) { time.Sleep(1) }) }"},
 		},
 	},
 	{
@@ -175,10 +176,11 @@ func tooLong(f *file) []string {
 	return nil
 }
 
-// sleeps finds time.Sleep, but for the pause of a loop that polls, and for
-// one that says on its line what else it is.
+// sleeps finds time.Sleep, but for the pause of a loop that polls, for what
+// runs on the clock of testing/synctest, and for one that says on its line what
+// else it is.
 func sleeps(f *file) (broken []string) {
-	name := importName(f.syntax, "time")
+	name, bubble := importName(f.syntax, "time"), importName(f.syntax, "testing/synctest")
 	explained := make(map[int]bool)
 	for _, group := range f.syntax.Comments {
 		explained[f.line(group.Pos())] = true
@@ -190,6 +192,10 @@ func sleeps(f *file) (broken []string) {
 			case *ast.ForStmt:
 				if inner != n {
 					visit(inner, true)
+					return false
+				}
+			case *ast.CallExpr:
+				if fun, ok := inner.Fun.(*ast.SelectorExpr); ok && isSelector(fun, bubble, "Test") {
 					return false
 				}
 			case *ast.FuncLit:
