@@ -11,7 +11,7 @@ import (
 const lattice = `
 secret xaes durable
 kmsapi xksapi policy
-audit blob sigv4 identity awsjson store pkcs11
+keyspec keywrap nitro audit blob sigv4 identity awsjson store pkcs11
 rootkey store/bolt keystore cloudhsm endpointservice
 keystore/soft keystore/hsm keystore/xks kms xksproxy/keyfile
 server xksproxy
