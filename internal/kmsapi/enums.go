@@ -87,8 +87,29 @@ func (XksProxyConnectivity) Values() []string {
 // KeySpec is the kind of key material of a KMS key.
 type KeySpec string
 
-// SymmetricDefault is AES-256 in GCM, the default.
-const SymmetricDefault KeySpec = "SYMMETRIC_DEFAULT"
+// The key specs.
+const (
+	SymmetricDefault KeySpec = "SYMMETRIC_DEFAULT" // AES-256 in GCM, the default
+	HMAC224          KeySpec = "HMAC_224"
+	HMAC256          KeySpec = "HMAC_256"
+	HMAC384          KeySpec = "HMAC_384"
+	HMAC512          KeySpec = "HMAC_512"
+	RSA2048          KeySpec = "RSA_2048"
+	RSA3072          KeySpec = "RSA_3072"
+	RSA4096          KeySpec = "RSA_4096"
+	ECCNistP256      KeySpec = "ECC_NIST_P256"
+	ECCNistP384      KeySpec = "ECC_NIST_P384"
+	ECCNistP521      KeySpec = "ECC_NIST_P521"
+	ECCSecgP256k1    KeySpec = "ECC_SECG_P256K1"
+	ECCNistEdwards   KeySpec = "ECC_NIST_EDWARDS25519"
+	SM2              KeySpec = "SM2"
+	MLDSA44          KeySpec = "ML_DSA_44"
+	MLDSA65          KeySpec = "ML_DSA_65"
+	MLDSA87          KeySpec = "ML_DSA_87"
+	MLKEM512         KeySpec = "ML_KEM_512"
+	MLKEM768         KeySpec = "ML_KEM_768"
+	MLKEM1024        KeySpec = "ML_KEM_1024"
+)
 
 // Values lists the enumeration.
 func (KeySpec) Values() []string {
@@ -113,8 +134,14 @@ func (CustomerMasterKeySpec) Values() []string {
 // KeyUsageType is what a KMS key may be used for.
 type KeyUsageType string
 
-// EncryptDecrypt is the usage of symmetric encryption keys.
-const EncryptDecrypt KeyUsageType = "ENCRYPT_DECRYPT"
+// The key usages.
+const (
+	EncryptDecrypt         KeyUsageType = "ENCRYPT_DECRYPT" // the only one of symmetric encryption keys
+	SignVerify             KeyUsageType = "SIGN_VERIFY"
+	GenerateVerifyMac      KeyUsageType = "GENERATE_VERIFY_MAC"
+	KeyAgreement           KeyUsageType = "KEY_AGREEMENT"
+	EncapsulateDecapsulate KeyUsageType = "ENCAPSULATE_DECAPSULATE"
+)
 
 // Values lists the enumeration.
 func (KeyUsageType) Values() []string {
@@ -169,8 +196,13 @@ func (KeyManagerType) Values() []string { return []string{"AWS", "CUSTOMER"} }
 // EncryptionAlgorithmSpec is an encryption algorithm.
 type EncryptionAlgorithmSpec string
 
-// AlgorithmSymmetricDefault is AES-256-GCM.
-const AlgorithmSymmetricDefault EncryptionAlgorithmSpec = "SYMMETRIC_DEFAULT"
+// The encryption algorithms.
+const (
+	AlgorithmSymmetricDefault EncryptionAlgorithmSpec = "SYMMETRIC_DEFAULT" // AES-256-GCM
+	RSAESOaepSHA1             EncryptionAlgorithmSpec = "RSAES_OAEP_SHA_1"
+	RSAESOaepSHA256           EncryptionAlgorithmSpec = "RSAES_OAEP_SHA_256"
+	SM2PKE                    EncryptionAlgorithmSpec = "SM2PKE"
+)
 
 // Values lists the enumeration.
 func (EncryptionAlgorithmSpec) Values() []string {
@@ -207,6 +239,23 @@ func (DryRunModifierType) Values() []string { return []string{"IGNORE_CIPHERTEXT
 // SigningAlgorithmSpec is a signature algorithm.
 type SigningAlgorithmSpec string
 
+// The signature algorithms.
+const (
+	RSASSAPssSHA256   SigningAlgorithmSpec = "RSASSA_PSS_SHA_256"
+	RSASSAPssSHA384   SigningAlgorithmSpec = "RSASSA_PSS_SHA_384"
+	RSASSAPssSHA512   SigningAlgorithmSpec = "RSASSA_PSS_SHA_512"
+	RSASSAPkcs1SHA256 SigningAlgorithmSpec = "RSASSA_PKCS1_V1_5_SHA_256"
+	RSASSAPkcs1SHA384 SigningAlgorithmSpec = "RSASSA_PKCS1_V1_5_SHA_384"
+	RSASSAPkcs1SHA512 SigningAlgorithmSpec = "RSASSA_PKCS1_V1_5_SHA_512"
+	ECDSASHA256       SigningAlgorithmSpec = "ECDSA_SHA_256"
+	ECDSASHA384       SigningAlgorithmSpec = "ECDSA_SHA_384"
+	ECDSASHA512       SigningAlgorithmSpec = "ECDSA_SHA_512"
+	SM2DSA            SigningAlgorithmSpec = "SM2DSA"
+	MLDSAShake256     SigningAlgorithmSpec = "ML_DSA_SHAKE_256"
+	Ed25519SHA512     SigningAlgorithmSpec = "ED25519_SHA_512"
+	Ed25519phSHA512   SigningAlgorithmSpec = "ED25519_PH_SHA_512"
+)
+
 // Values lists the enumeration.
 func (SigningAlgorithmSpec) Values() []string {
 	return []string{
@@ -219,6 +268,14 @@ func (SigningAlgorithmSpec) Values() []string {
 // MacAlgorithmSpec is an HMAC algorithm.
 type MacAlgorithmSpec string
 
+// The HMAC algorithms.
+const (
+	HMACSHA224 MacAlgorithmSpec = "HMAC_SHA_224"
+	HMACSHA256 MacAlgorithmSpec = "HMAC_SHA_256"
+	HMACSHA384 MacAlgorithmSpec = "HMAC_SHA_384"
+	HMACSHA512 MacAlgorithmSpec = "HMAC_SHA_512"
+)
+
 // Values lists the enumeration.
 func (MacAlgorithmSpec) Values() []string {
 	return []string{"HMAC_SHA_224", "HMAC_SHA_256", "HMAC_SHA_384", "HMAC_SHA_512"}
@@ -227,17 +284,29 @@ func (MacAlgorithmSpec) Values() []string {
 // KeyAgreementAlgorithmSpec is how a shared secret is derived.
 type KeyAgreementAlgorithmSpec string
 
+// ECDH is the one key agreement algorithm.
+const ECDH KeyAgreementAlgorithmSpec = "ECDH"
+
 // Values lists the enumeration.
 func (KeyAgreementAlgorithmSpec) Values() []string { return []string{"ECDH"} }
 
 // EncapsulationAlgorithmSpec is a key encapsulation mechanism.
 type EncapsulationAlgorithmSpec string
 
+// MLKEM is the one key encapsulation mechanism.
+const MLKEM EncapsulationAlgorithmSpec = "ML_KEM"
+
 // Values lists the enumeration.
 func (EncapsulationAlgorithmSpec) Values() []string { return []string{"ML_KEM"} }
 
 // ExpirationModelType tells whether imported key material expires.
 type ExpirationModelType string
+
+// The expiration models.
+const (
+	KeyMaterialExpires       ExpirationModelType = "KEY_MATERIAL_EXPIRES" // the default
+	KeyMaterialDoesNotExpire ExpirationModelType = "KEY_MATERIAL_DOES_NOT_EXPIRE"
+)
 
 // Values lists the enumeration.
 func (ExpirationModelType) Values() []string {
@@ -246,6 +315,12 @@ func (ExpirationModelType) Values() []string {
 
 // MultiRegionKeyType is the part that a key plays among related multi-Region keys.
 type MultiRegionKeyType string
+
+// The parts of related multi-Region keys.
+const (
+	PrimaryKey MultiRegionKeyType = "PRIMARY"
+	ReplicaKey MultiRegionKeyType = "REPLICA"
+)
 
 // Values lists the enumeration.
 func (MultiRegionKeyType) Values() []string { return []string{"PRIMARY", "REPLICA"} }

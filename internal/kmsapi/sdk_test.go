@@ -22,34 +22,64 @@ import (
 // them is found by the name.
 type operation struct{ in, out any }
 
-// operations are those that this package has types for.
+// operations are all of the API.
 var operations = map[string]operation{
-	"CancelKeyDeletion":               {kmsapi.CancelKeyDeletionRequest{}, kmsapi.CancelKeyDeletionResponse{}},
-	"ConnectCustomKeyStore":           {kmsapi.ConnectCustomKeyStoreRequest{}, kmsapi.ConnectCustomKeyStoreResponse{}},
-	"CreateAlias":                     {kmsapi.CreateAliasRequest{}, kmsapi.Empty{}},
-	"CreateCustomKeyStore":            {kmsapi.CreateCustomKeyStoreRequest{}, kmsapi.CreateCustomKeyStoreResponse{}},
-	"CreateKey":                       {kmsapi.CreateKeyRequest{}, kmsapi.CreateKeyResponse{}},
-	"Decrypt":                         {kmsapi.DecryptRequest{}, kmsapi.DecryptResponse{}},
-	"DeleteAlias":                     {kmsapi.DeleteAliasRequest{}, kmsapi.Empty{}},
-	"DeleteCustomKeyStore":            {kmsapi.DeleteCustomKeyStoreRequest{}, kmsapi.DeleteCustomKeyStoreResponse{}},
-	"DescribeCustomKeyStores":         {kmsapi.DescribeCustomKeyStoresRequest{}, kmsapi.DescribeCustomKeyStoresResponse{}},
-	"DescribeKey":                     {kmsapi.DescribeKeyRequest{}, kmsapi.DescribeKeyResponse{}},
-	"DisableKey":                      {kmsapi.DisableKeyRequest{}, kmsapi.Empty{}},
-	"DisconnectCustomKeyStore":        {kmsapi.DisconnectCustomKeyStoreRequest{}, kmsapi.DisconnectCustomKeyStoreResponse{}},
-	"EnableKey":                       {kmsapi.EnableKeyRequest{}, kmsapi.Empty{}},
-	"Encrypt":                         {kmsapi.EncryptRequest{}, kmsapi.EncryptResponse{}},
-	"GenerateDataKey":                 {kmsapi.GenerateDataKeyRequest{}, kmsapi.GenerateDataKeyResponse{}},
-	"GenerateDataKeyWithoutPlaintext": {kmsapi.GenerateDataKeyWithoutPlaintextRequest{}, kmsapi.GenerateDataKeyWithoutPlaintextResponse{}},
-	"GenerateRandom":                  {kmsapi.GenerateRandomRequest{}, kmsapi.GenerateRandomResponse{}},
-	"GetKeyPolicy":                    {kmsapi.GetKeyPolicyRequest{}, kmsapi.GetKeyPolicyResponse{}},
-	"ListAliases":                     {kmsapi.ListAliasesRequest{}, kmsapi.ListAliasesResponse{}},
-	"ListKeys":                        {kmsapi.ListKeysRequest{}, kmsapi.ListKeysResponse{}},
-	"PutKeyPolicy":                    {kmsapi.PutKeyPolicyRequest{}, kmsapi.Empty{}},
-	"ReEncrypt":                       {kmsapi.ReEncryptRequest{}, kmsapi.ReEncryptResponse{}},
-	"ScheduleKeyDeletion":             {kmsapi.ScheduleKeyDeletionRequest{}, kmsapi.ScheduleKeyDeletionResponse{}},
-	"UpdateAlias":                     {kmsapi.UpdateAliasRequest{}, kmsapi.Empty{}},
-	"UpdateCustomKeyStore":            {kmsapi.UpdateCustomKeyStoreRequest{}, kmsapi.UpdateCustomKeyStoreResponse{}},
-	"UpdateKeyDescription":            {kmsapi.UpdateKeyDescriptionRequest{}, kmsapi.Empty{}},
+	"CancelKeyDeletion":                   {kmsapi.CancelKeyDeletionRequest{}, kmsapi.CancelKeyDeletionResponse{}},
+	"ConnectCustomKeyStore":               {kmsapi.ConnectCustomKeyStoreRequest{}, kmsapi.ConnectCustomKeyStoreResponse{}},
+	"CreateAlias":                         {kmsapi.CreateAliasRequest{}, kmsapi.Empty{}},
+	"CreateCustomKeyStore":                {kmsapi.CreateCustomKeyStoreRequest{}, kmsapi.CreateCustomKeyStoreResponse{}},
+	"CreateGrant":                         {kmsapi.CreateGrantRequest{}, kmsapi.CreateGrantResponse{}},
+	"CreateKey":                           {kmsapi.CreateKeyRequest{}, kmsapi.CreateKeyResponse{}},
+	"Decapsulate":                         {kmsapi.DecapsulateRequest{}, kmsapi.DecapsulateResponse{}},
+	"Decrypt":                             {kmsapi.DecryptRequest{}, kmsapi.DecryptResponse{}},
+	"DeleteAlias":                         {kmsapi.DeleteAliasRequest{}, kmsapi.Empty{}},
+	"DeleteCustomKeyStore":                {kmsapi.DeleteCustomKeyStoreRequest{}, kmsapi.DeleteCustomKeyStoreResponse{}},
+	"DeleteImportedKeyMaterial":           {kmsapi.DeleteImportedKeyMaterialRequest{}, kmsapi.DeleteImportedKeyMaterialResponse{}},
+	"DeriveSharedSecret":                  {kmsapi.DeriveSharedSecretRequest{}, kmsapi.DeriveSharedSecretResponse{}},
+	"DescribeCustomKeyStores":             {kmsapi.DescribeCustomKeyStoresRequest{}, kmsapi.DescribeCustomKeyStoresResponse{}},
+	"DescribeKey":                         {kmsapi.DescribeKeyRequest{}, kmsapi.DescribeKeyResponse{}},
+	"DisableKey":                          {kmsapi.DisableKeyRequest{}, kmsapi.Empty{}},
+	"DisableKeyRotation":                  {kmsapi.DisableKeyRotationRequest{}, kmsapi.Empty{}},
+	"DisconnectCustomKeyStore":            {kmsapi.DisconnectCustomKeyStoreRequest{}, kmsapi.DisconnectCustomKeyStoreResponse{}},
+	"EnableKey":                           {kmsapi.EnableKeyRequest{}, kmsapi.Empty{}},
+	"EnableKeyRotation":                   {kmsapi.EnableKeyRotationRequest{}, kmsapi.Empty{}},
+	"Encapsulate":                         {kmsapi.EncapsulateRequest{}, kmsapi.EncapsulateResponse{}},
+	"Encrypt":                             {kmsapi.EncryptRequest{}, kmsapi.EncryptResponse{}},
+	"GenerateDataKey":                     {kmsapi.GenerateDataKeyRequest{}, kmsapi.GenerateDataKeyResponse{}},
+	"GenerateDataKeyPair":                 {kmsapi.GenerateDataKeyPairRequest{}, kmsapi.GenerateDataKeyPairResponse{}},
+	"GenerateDataKeyPairWithoutPlaintext": {kmsapi.GenerateDataKeyPairWithoutPlaintextRequest{}, kmsapi.GenerateDataKeyPairWithoutPlaintextResponse{}},
+	"GenerateDataKeyWithoutPlaintext":     {kmsapi.GenerateDataKeyWithoutPlaintextRequest{}, kmsapi.GenerateDataKeyWithoutPlaintextResponse{}},
+	"GenerateMac":                         {kmsapi.GenerateMacRequest{}, kmsapi.GenerateMacResponse{}},
+	"GenerateRandom":                      {kmsapi.GenerateRandomRequest{}, kmsapi.GenerateRandomResponse{}},
+	"GetKeyLastUsage":                     {kmsapi.GetKeyLastUsageRequest{}, kmsapi.GetKeyLastUsageResponse{}},
+	"GetKeyPolicy":                        {kmsapi.GetKeyPolicyRequest{}, kmsapi.GetKeyPolicyResponse{}},
+	"GetKeyRotationStatus":                {kmsapi.GetKeyRotationStatusRequest{}, kmsapi.GetKeyRotationStatusResponse{}},
+	"GetParametersForImport":              {kmsapi.GetParametersForImportRequest{}, kmsapi.GetParametersForImportResponse{}},
+	"GetPublicKey":                        {kmsapi.GetPublicKeyRequest{}, kmsapi.GetPublicKeyResponse{}},
+	"ImportKeyMaterial":                   {kmsapi.ImportKeyMaterialRequest{}, kmsapi.ImportKeyMaterialResponse{}},
+	"ListAliases":                         {kmsapi.ListAliasesRequest{}, kmsapi.ListAliasesResponse{}},
+	"ListGrants":                          {kmsapi.ListGrantsRequest{}, kmsapi.ListGrantsResponse{}},
+	"ListKeyPolicies":                     {kmsapi.ListKeyPoliciesRequest{}, kmsapi.ListKeyPoliciesResponse{}},
+	"ListKeyRotations":                    {kmsapi.ListKeyRotationsRequest{}, kmsapi.ListKeyRotationsResponse{}},
+	"ListKeys":                            {kmsapi.ListKeysRequest{}, kmsapi.ListKeysResponse{}},
+	"ListResourceTags":                    {kmsapi.ListResourceTagsRequest{}, kmsapi.ListResourceTagsResponse{}},
+	"ListRetirableGrants":                 {kmsapi.ListRetirableGrantsRequest{}, kmsapi.ListRetirableGrantsResponse{}},
+	"PutKeyPolicy":                        {kmsapi.PutKeyPolicyRequest{}, kmsapi.Empty{}},
+	"ReEncrypt":                           {kmsapi.ReEncryptRequest{}, kmsapi.ReEncryptResponse{}},
+	"ReplicateKey":                        {kmsapi.ReplicateKeyRequest{}, kmsapi.ReplicateKeyResponse{}},
+	"RetireGrant":                         {kmsapi.RetireGrantRequest{}, kmsapi.Empty{}},
+	"RevokeGrant":                         {kmsapi.RevokeGrantRequest{}, kmsapi.Empty{}},
+	"RotateKeyOnDemand":                   {kmsapi.RotateKeyOnDemandRequest{}, kmsapi.RotateKeyOnDemandResponse{}},
+	"ScheduleKeyDeletion":                 {kmsapi.ScheduleKeyDeletionRequest{}, kmsapi.ScheduleKeyDeletionResponse{}},
+	"Sign":                                {kmsapi.SignRequest{}, kmsapi.SignResponse{}},
+	"TagResource":                         {kmsapi.TagResourceRequest{}, kmsapi.Empty{}},
+	"UntagResource":                       {kmsapi.UntagResourceRequest{}, kmsapi.Empty{}},
+	"UpdateAlias":                         {kmsapi.UpdateAliasRequest{}, kmsapi.Empty{}},
+	"UpdateCustomKeyStore":                {kmsapi.UpdateCustomKeyStoreRequest{}, kmsapi.UpdateCustomKeyStoreResponse{}},
+	"UpdateKeyDescription":                {kmsapi.UpdateKeyDescriptionRequest{}, kmsapi.Empty{}},
+	"UpdatePrimaryRegion":                 {kmsapi.UpdatePrimaryRegionRequest{}, kmsapi.Empty{}},
+	"Verify":                              {kmsapi.VerifyRequest{}, kmsapi.VerifyResponse{}},
+	"VerifyMac":                           {kmsapi.VerifyMacRequest{}, kmsapi.VerifyMacResponse{}},
 }
 
 // The wire name of a member is the name of the SDK's field.
@@ -67,6 +97,17 @@ func TestTypesAreThoseOfTheOfficialSDK(t *testing.T) {
 			compareStructs(t, "input", reflect.TypeOf(op.in), method.Type.In(2).Elem())
 			compareStructs(t, "output", reflect.TypeOf(op.out), method.Type.Out(0).Elem())
 		})
+	}
+}
+
+func TestNoOperationIsMissing(t *testing.T) {
+	t.Parallel()
+	client := reflect.TypeFor[*kms.Client]()
+	for i := range client.NumMethod() {
+		name := client.Method(i).Name
+		if _, ok := operations[name]; !ok && name != "Options" {
+			t.Errorf("%s is missing", name)
+		}
 	}
 }
 
