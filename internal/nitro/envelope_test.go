@@ -110,7 +110,11 @@ func TestNothingIsUsedTwice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, random := range [][]byte{envelope.EncryptedKey, envelope.IV, bytes.Join(envelope.Chunks, nil)} {
+		contentKey, err := rsa.DecryptOAEP(sha256.New(), nil, e.Key, envelope.EncryptedKey, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, random := range [][]byte{contentKey, envelope.EncryptedKey, envelope.IV, bytes.Join(envelope.Chunks, nil)} {
 			if seen[string(random)] {
 				t.Fatalf("%x was there before", random)
 			}

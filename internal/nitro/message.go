@@ -76,15 +76,15 @@ type byteString []byte
 
 // UnmarshalCBOR implements cbor.Unmarshaler.
 func (b *byteString) UnmarshalCBOR(item []byte) error {
-	const null, major, bytesOf, indefinite = 0xf6, 0xe0, 0x40, 0x5f
+	const null, major, bytesOf = 0xf6, 0xe0, 0x40
 	switch {
 	case len(item) == 1 && item[0] == null:
 		*b = nil
 		return nil
-	case len(item) == 0 || item[0]&major != bytesOf || item[0] == indefinite:
+	case len(item) == 0 || item[0]&major != bytesOf:
 		return errors.New("something else stands where a byte string must be")
 	}
-	return messageMode.Unmarshal(item, (*[]byte)(b))
+	return messageMode.Unmarshal(item, (*[]byte)(b)) // which knows no indefinite length
 }
 
 // parseMessage takes the message apart and checks all that can be without a key.
