@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 
+	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/secret"
 )
@@ -39,6 +40,9 @@ type NewKey struct {
 	ID       string // the KMS key's bare id
 	ARN      string // the KMS key's ARN; HSM stores use it as the object's label
 	XksKeyID string // the external key's id; external key stores only
+	// Spec is the kind of material. Custom key stores make SYMMETRIC_DEFAULT
+	// keys alone, and are asked for nothing else.
+	Spec kmsapi.KeySpec
 }
 
 // Material is what a store gives back for a key it made.
@@ -49,6 +53,9 @@ type Material struct {
 	// ID is the key material id: 64 lower-case hexadecimal digits, a
 	// one-way function of key id and material; empty where the store has none to show.
 	ID string
+	// PublicKey is the public half, a DER SubjectPublicKeyInfo; nil for
+	// symmetric and HMAC keys.
+	PublicKey []byte
 }
 
 // Key names a key that a store holds.
@@ -65,11 +72,11 @@ type Key struct {
 // goroutines at once, and return when ctx is done at the latest, whatever the
 // other side does.
 type Store interface {
-	// CreateKey makes the material of a 256-bit AES key. It is called once
-	// per key id; if it fails or the process dies, DeleteKey is called.
+	// CreateKey makes fresh material. A custom key store is asked for a 256-bit AES
+	// key, once per key id; if it fails or the process dies, DeleteKey is called.
 	CreateKey(ctx context.Context, call Call, key NewKey) (Material, error)
 
-	// Encrypt encrypts and authenticates plaintext, authenticates aad too,
+	// Encrypt encrypts and authenticates plaintext under a SYMMETRIC_DEFAULT key, authenticates aad too,
 	// and appends the result to dst. The result carries all that Decrypt needs
 	// (nonce, tag, vendor data). It is safe to repeat.
 	Encrypt(ctx context.Context, call Call, key Key, dst, plaintext, aad []byte) ([]byte, error)
@@ -82,6 +89,26 @@ type Store interface {
 	// DeleteKey destroys the material as far as it is the store's to destroy:
 	// external keys are left alone. Deleting what is not there succeeds.
 	DeleteKey(ctx context.Context, call Call, key Key) error
+}
+
+// Keyring is a Store that keeps nothing itself: what it makes of material
+// lies, sealed, in [Material.Data] alone. That gives it the powers that custom key
+// stores lack: keys of every key spec, material that somebody else made, and
+// the same material under several names.
+type Keyring interface {
+	Store
+
+	// Open gives a key of the key spec, ready to use, without giving its material away.
+	Open(ctx context.Context, call Call, key Key, spec kmsapi.KeySpec) (keyspec.Key, error)
+
+	// Import takes over material that is in the form of the key spec; other
+	// material is an IncorrectKeyMaterialException. The same material gives the same
+	// Material.ID for the same key id.
+	Import(ctx context.Context, call Call, key NewKey, material []byte) (Material, error)
+
+	// Copy makes the material of a key that of another one, which shares its
+	// bare id: a replica in another Region. It keeps Material.ID.
+	Copy(ctx context.Context, call Call, key Key, to NewKey) (Material, error)
 }
 
 // Randomizer is the power to give random bytes from the store's own

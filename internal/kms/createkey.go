@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/store"
@@ -16,13 +17,8 @@ import (
 const creation = 2 * time.Minute
 
 func (c *call) createKey(ctx context.Context, in *kmsapi.CreateKeyRequest) (*kmsapi.CreateKeyResponse, error) {
-	if err := c.permit(); err != nil {
+	if err := c.mayCreate(in.Tags); err != nil {
 		return nil, err
-	}
-	if len(in.Tags) > 0 {
-		if err := c.authorize("kms:TagResource", "*"); err != nil {
-			return nil, err
-		}
 	}
 	rec, err := c.newKey(in)
 	if err != nil {
@@ -39,70 +35,87 @@ func (c *call) createKey(ctx context.Context, in *kmsapi.CreateKeyRequest) (*kms
 	return &kmsapi.CreateKeyResponse{KeyMetadata: c.s.metadata(k)}, nil
 }
 
+// mayCreate decides whether the caller may create keys, and with tags.
+func (c *call) mayCreate(tags []kmsapi.Tag) error {
+	if err := c.authorize("kms:CreateKey", "*"); err != nil {
+		return err
+	}
+	if len(tags) == 0 {
+		return nil
+	}
+	return c.authorize("kms:TagResource", "*")
+}
+
 // newKey makes the record of the key that was asked for, without material.
 func (c *call) newKey(in *kmsapi.CreateKeyRequest) (*keyRecord, error) {
-	if err := checkKeySpec(in); err != nil {
+	spec, err := c.keySpec(in)
+	if err != nil {
 		return nil, err
 	}
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
-	policy := in.Policy
-	if policy == "" {
-		policy = defaultPolicy(c.caller.Region, c.caller.Account)
-	} else if err := checkPolicy(policy); err != nil {
+	policy, err := c.policyOr(in.Policy, c.caller.Region)
+	if err != nil {
 		return nil, err
 	}
 	rec := &keyRecord{
 		ID: newUUID(), Account: c.caller.Account, Region: c.caller.Region,
 		Created: c.s.now().UTC(), Description: in.Description, Enabled: true,
-		Spec: kmsapi.SymmetricDefault, Usage: kmsapi.EncryptDecrypt, Origin: in.Origin,
+		Spec: spec.Name, Usage: in.KeyUsage, Origin: in.Origin,
 		Policy: policy, Tags: in.Tags, StoreID: in.CustomKeyStoreID, XksKeyID: in.XksKeyID,
+	}
+	if rec.Usage == "" {
+		rec.Usage = kmsapi.EncryptDecrypt
 	}
 	if rec.Origin == "" {
 		rec.Origin = kmsapi.OriginAWSKMS
 	}
-	return rec, c.checkOrigin(rec)
-}
-
-// checkKeySpec admits symmetric encryption keys, which is what this version makes.
-func checkKeySpec(in *kmsapi.CreateKeyRequest) error {
-	spec := in.KeySpec
-	if spec == "" {
-		spec = kmsapi.KeySpec(in.CustomerMasterKeySpec)
-	}
-	if in.CustomerMasterKeySpec != "" && string(in.CustomerMasterKeySpec) != string(spec) {
-		return invalid("KeySpec and CustomerMasterKeySpec name different key specs. Use KeySpec alone.")
-	}
-	symmetric := spec == "" || spec == kmsapi.SymmetricDefault
-	if in.KeyUsage == "" && !symmetric {
-		return invalid("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
-	}
-	if symmetric && in.KeyUsage != "" && in.KeyUsage != kmsapi.EncryptDecrypt {
-		return invalid("KeyUsage %s is not compatible with KeySpec %s", in.KeyUsage, kmsapi.SymmetricDefault)
-	}
-	if !symmetric {
-		return kmsapi.Errorf(kmsapi.UnsupportedOperation, "Key spec %s is not supported yet: only symmetric encryption keys are.", spec)
-	}
 	if in.MultiRegion != nil && *in.MultiRegion {
-		return kmsapi.Errorf(kmsapi.UnsupportedOperation, "Multi-Region keys are not supported yet.")
+		rec.ID = "mrk-" + randomHex(16)
+		rec.MultiRegion = &multiRegionRecord{Primary: rec.Region}
 	}
-	return nil
+	return rec, c.checkOrigin(rec, spec)
 }
 
-// checkOrigin tells whether origin, key store and external key id go together.
-func (c *call) checkOrigin(rec *keyRecord) error {
-	switch rec.Origin {
-	case kmsapi.OriginExternal:
-		return kmsapi.Errorf(kmsapi.UnsupportedOperation, "Imported key material is not supported yet.")
-	case kmsapi.OriginAWSCloudHSM, kmsapi.OriginExternalKeyStore:
-		if rec.StoreID == "" {
-			return invalid("CustomKeyStoreId is required for a key with the origin %s.", rec.Origin)
-		}
-	default:
-		if rec.StoreID != "" {
-			return invalid("CustomKeyStoreId is not valid for a key with the origin %s.", rec.Origin)
-		}
+// keySpec is the key spec that was asked for, if it goes with the usage and is to be had in the Region.
+func (c *call) keySpec(in *kmsapi.CreateKeyRequest) (*keyspec.Spec, error) {
+	name := in.KeySpec
+	if name == "" {
+		name = kmsapi.KeySpec(in.CustomerMasterKeySpec)
+	}
+	if in.CustomerMasterKeySpec != "" && string(in.CustomerMasterKeySpec) != string(name) {
+		return nil, invalid("KeySpec and CustomerMasterKeySpec name different key specs. Use KeySpec alone.")
+	}
+	if name == "" {
+		name = kmsapi.SymmetricDefault
+	}
+	spec := keyspec.Of(name)
+	switch {
+	case spec == nil || !spec.AllowedIn(c.caller.Region):
+		return nil, kmsapi.Errorf(kmsapi.UnsupportedOperation, "Keys of the key spec %s are not available in the Region %s.", name, c.caller.Region)
+	case in.KeyUsage == "" && !spec.Symmetric():
+		return nil, invalid("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
+	case in.KeyUsage != "" && !spec.Allows(in.KeyUsage):
+		return nil, invalid("KeyUsage %s is not compatible with KeySpec %s", in.KeyUsage, name)
+	}
+	return spec, nil
+}
+
+// checkOrigin tells whether origin, key spec, key store and external key id go together.
+func (c *call) checkOrigin(rec *keyRecord, spec *keyspec.Spec) error {
+	inStore := rec.Origin == kmsapi.OriginAWSCloudHSM || rec.Origin == kmsapi.OriginExternalKeyStore
+	switch {
+	case rec.Origin == kmsapi.OriginExternal && !spec.Importable():
+		return kmsapi.Errorf(kmsapi.UnsupportedOperation, "Key material of the key spec %s cannot be imported.", rec.Spec)
+	case inStore && rec.StoreID == "":
+		return invalid("CustomKeyStoreId is required for a key with the origin %s.", rec.Origin)
+	case !inStore && rec.StoreID != "":
+		return invalid("CustomKeyStoreId is not valid for a key with the origin %s.", rec.Origin)
+	case inStore && !spec.Symmetric():
+		return kmsapi.Errorf(kmsapi.UnsupportedOperation, "Custom key stores hold symmetric encryption keys only, not keys of the key spec %s.", rec.Spec)
+	case inStore && rec.MultiRegion != nil:
+		return kmsapi.Errorf(kmsapi.UnsupportedOperation, "Multi-Region keys cannot be in a custom key store.")
 	}
 	external := rec.Origin == kmsapi.OriginExternalKeyStore
 	if external != (rec.XksKeyID != "") {
@@ -152,6 +165,14 @@ func (c *call) makeKey(ctx context.Context, rec *keyRecord) error {
 		Account: rec.Account, Region: rec.Region, StoreID: rec.StoreID, Owner: s.node, NotUntil: s.now().UTC().Add(creation),
 		Key: keystore.Key{ID: rec.ID, ARN: rec.arn(), XksKeyID: rec.XksKeyID},
 	}
+	if rec.Origin == kmsapi.OriginExternal { // there is nothing to make
+		return s.update(ctx, func(tx store.Tx) error {
+			if err := c.withinKeyQuota(rec.Region); err != nil {
+				return err
+			}
+			return save(tx, rec.path(), rec)
+		})
+	}
 	err := s.update(ctx, func(tx store.Tx) error { return c.reserve(tx, rec, pending) })
 	if err == nil {
 		s.fault("create key: announced")
@@ -172,12 +193,12 @@ func (c *call) fill(ctx context.Context, rec *keyRecord, pending *materialRecord
 		return err
 	}
 	c.s.fault("create key: material made")
-	rec.MaterialID, rec.MaterialData = material.ID, material.Data
+	rec.Materials, rec.PublicKey = []keyMaterial{{ID: material.ID, Data: material.Data}}, material.PublicKey
 	return c.s.update(ctx, func(tx store.Tx) error { return claim(tx, rec, pending) })
 }
 
 func (c *call) makeMaterial(ctx context.Context, rec *keyRecord) (keystore.Material, error) {
-	ks := c.s.soft
+	var ks keystore.Store = c.s.soft
 	if rec.StoreID != "" {
 		conn := c.s.conns.reach(rec.StoreID)
 		if conn == nil {
@@ -189,12 +210,12 @@ func (c *call) makeMaterial(ctx context.Context, rec *keyRecord) (keystore.Mater
 	c.note("xksKeyId", rec.XksKeyID)
 	ctx, cancel := context.WithTimeout(ctx, creation/2)
 	defer cancel()
-	return ks.CreateKey(ctx, c.onBehalf(), keystore.NewKey{ID: rec.ID, ARN: rec.arn(), XksKeyID: rec.XksKeyID})
+	return ks.CreateKey(ctx, c.onBehalf(), rec.newMaterial())
 }
 
 // reserve announces the material and takes the external key's id.
 func (c *call) reserve(tx store.Tx, rec *keyRecord, pending *materialRecord) error {
-	if err := c.withinKeyQuota(); err != nil {
+	if err := c.withinKeyQuota(rec.Region); err != nil {
 		return err
 	}
 	if rec.XksKeyID != "" {
@@ -211,9 +232,9 @@ func (c *call) reserve(tx store.Tx, rec *keyRecord, pending *materialRecord) err
 	return save(tx, pending.path(), pending)
 }
 
-func (c *call) withinKeyQuota() error {
-	if n := c.s.mirror.countKeys(c.caller.Account, c.caller.Region); n >= c.s.quotas.Keys {
-		return kmsapi.Errorf(kmsapi.LimitExceeded, "The account has %d KMS keys in this Region, which is the limit.", n)
+func (c *call) withinKeyQuota(region string) error {
+	if n := c.s.mirror.countKeys(c.caller.Account, region); n >= c.s.quotas.Keys {
+		return kmsapi.Errorf(kmsapi.LimitExceeded, "The account has %d KMS keys in the Region %s, which is the limit.", n, region)
 	}
 	return nil
 }

@@ -32,37 +32,56 @@ func (d dataKey) bytes() (int, error) {
 	}
 }
 
+// made is a data key in clear and encrypted.
+type made struct {
+	key        *keyEntry
+	version    *keyVersion
+	plaintext  []byte
+	ciphertext []byte
+}
+
 // make gives a fresh data key and its ciphertext.
-func (d dataKey) make(ctx context.Context, c *call) (k *keyEntry, plaintext, ciphertext []byte, err error) {
-	k, err = c.use(d.keyID)
+func (d dataKey) make(ctx context.Context, c *call) (m made, err error) {
+	if m.key, err = c.use(d.keyID); err != nil {
+		return m, err
+	}
+	e, err := cipherOf(m.key, "", d.context)
 	if err != nil {
-		return nil, nil, nil, err
+		return m, err
 	}
 	size, err := d.bytes()
 	if err != nil {
-		return nil, nil, nil, err
+		return m, err
 	}
 	if d.dryRun {
-		return nil, nil, nil, dryRun()
+		return m, dryRun()
 	}
-	plaintext = make([]byte, size)
-	_, _ = rand.Read(plaintext) // never fails
-	ciphertext, err = c.seal(ctx, k, plaintext, d.context)
-	return k, plaintext, ciphertext, err
+	m.plaintext = make([]byte, size)
+	_, _ = rand.Read(m.plaintext) // never fails
+	m.ciphertext, m.version, err = c.seal(ctx, e, m.plaintext)
+	return m, err
 }
 
 func (c *call) generateDataKey(ctx context.Context, in *kmsapi.GenerateDataKeyRequest) (*kmsapi.GenerateDataKeyResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens, recipient: in.Recipient, contexts: []map[string]string{in.EncryptionContext}}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(); err != nil {
 		return nil, err
 	}
-	d := dataKey{keyID: in.KeyID, context: in.EncryptionContext, spec: in.KeySpec, size: in.NumberOfBytes, dryRun: in.DryRun}
-	k, plaintext, ciphertext, err := d.make(ctx, c)
+	to, err := c.s.recipient(in.Recipient)
 	if err != nil {
 		return nil, err
 	}
-	return &kmsapi.GenerateDataKeyResponse{
-		CiphertextBlob: ciphertext, Plaintext: secret.New(plaintext), KeyID: k.ARN, KeyMaterialID: k.MaterialID,
-	}, nil
+	d := dataKey{keyID: in.KeyID, context: in.EncryptionContext, spec: in.KeySpec, size: in.NumberOfBytes, dryRun: in.DryRun}
+	m, err := d.make(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out := &kmsapi.GenerateDataKeyResponse{CiphertextBlob: m.ciphertext, KeyID: m.key.ARN}
+	if to != nil {
+		out.CiphertextForRecipient, err = to.seal(m.plaintext)
+		return out, err
+	}
+	out.Plaintext, out.KeyMaterialID = secret.New(m.plaintext), m.version.materialID
+	return out, nil
 }
 
 func (c *call) generateDataKeyWithoutPlaintext(ctx context.Context, in *kmsapi.GenerateDataKeyWithoutPlaintextRequest) (*kmsapi.GenerateDataKeyWithoutPlaintextResponse, error) {
@@ -70,35 +89,46 @@ func (c *call) generateDataKeyWithoutPlaintext(ctx context.Context, in *kmsapi.G
 		return nil, err
 	}
 	d := dataKey{keyID: in.KeyID, context: in.EncryptionContext, spec: in.KeySpec, size: in.NumberOfBytes, dryRun: in.DryRun}
-	k, plaintext, ciphertext, err := d.make(ctx, c)
-	clear(plaintext)
+	m, err := d.make(ctx, c)
+	clear(m.plaintext)
 	if err != nil {
 		return nil, err
 	}
-	return &kmsapi.GenerateDataKeyWithoutPlaintextResponse{CiphertextBlob: ciphertext, KeyID: k.ARN, KeyMaterialID: k.MaterialID}, nil
+	return &kmsapi.GenerateDataKeyWithoutPlaintextResponse{CiphertextBlob: m.ciphertext, KeyID: m.key.ARN, KeyMaterialID: m.version.materialID}, nil
 }
 
 func (c *call) generateRandom(ctx context.Context, in *kmsapi.GenerateRandomRequest) (*kmsapi.GenerateRandomResponse, error) {
 	if err := c.permit(); err != nil {
 		return nil, err
 	}
-	if err := (options{recipient: in.Recipient}).check(); err != nil {
+	to, err := c.s.recipient(in.Recipient)
+	if err != nil {
 		return nil, err
 	}
 	if in.NumberOfBytes == nil {
 		return nil, invalid("NumberOfBytes is required.")
 	}
-	n := int(*in.NumberOfBytes)
-	if in.CustomKeyStoreID == "" {
-		b := make([]byte, n)
-		_, _ = rand.Read(b) // never fails
-		return &kmsapi.GenerateRandomResponse{Plaintext: secret.New(b)}, nil
-	}
-	b, err := c.randomFrom(ctx, in.CustomKeyStoreID, n)
+	b, err := c.random(ctx, in.CustomKeyStoreID, int(*in.NumberOfBytes))
 	if err != nil {
 		return nil, err
 	}
-	return &kmsapi.GenerateRandomResponse{Plaintext: secret.New(b)}, nil
+	out := &kmsapi.GenerateRandomResponse{}
+	if to != nil {
+		out.CiphertextForRecipient, err = to.seal(b)
+		return out, err
+	}
+	out.Plaintext = secret.New(b)
+	return out, nil
+}
+
+// random gives n random bytes, from a custom key store if one is named.
+func (c *call) random(ctx context.Context, storeID string, n int) ([]byte, error) {
+	if storeID != "" {
+		return c.randomFrom(ctx, storeID, n)
+	}
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return b, nil
 }
 
 // randomFrom asks a custom key store for random bytes.

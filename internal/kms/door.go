@@ -9,6 +9,7 @@ import (
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/identity"
+	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/policy"
@@ -200,15 +201,45 @@ func isHex(s string) bool {
 	return true
 }
 
-// material gives the key store of a key that this call has been allowed to use.
-func (c *call) material(k *keyEntry) (keystore.Store, error) {
-	if !c.decided {
-		return nil, errors.New(c.op.Name + " reached for key material without a decision")
+// material gives the key store of a key that this call has been allowed to
+// use, for one of its materials.
+func (c *call) material(k *keyEntry, v *keyVersion) (keystore.Store, error) {
+	if err := c.reaching(k, v); err != nil {
+		return nil, err
 	}
-	c.note("keyMaterialId", k.MaterialID)
+	c.note("keyMaterialId", v.materialID)
 	c.note("customKeyStoreId", k.StoreID)
 	c.note("xksKeyId", k.XksKeyID)
 	return c.s.keyStoreOf(k)
+}
+
+// private gives a key of any spec but SYMMETRIC_DEFAULT that this call has been allowed to use.
+func (c *call) private(ctx context.Context, k *keyEntry) (keyspec.Key, error) {
+	if err := c.reaching(k, k.current); err != nil {
+		return nil, err
+	}
+	return c.s.soft.Open(ctx, c.onBehalf(), k.current.key, k.Spec)
+}
+
+// usePrivate is use for operations that need the key itself, of any spec but SYMMETRIC_DEFAULT.
+func (c *call) usePrivate(ctx context.Context, id string) (*keyEntry, keyspec.Key, error) {
+	k, err := c.use(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	private, err := c.private(ctx, k)
+	return k, private, err
+}
+
+// reaching is the last look before key material is touched.
+func (c *call) reaching(k *keyEntry, v *keyVersion) error {
+	if !c.decided {
+		return errors.New(c.op.Name + " reached for key material without a decision")
+	}
+	if v == nil {
+		return fmt.Errorf("%s has no key material", k.ARN)
+	}
+	return nil
 }
 
 // onBehalf tells a key store for whom it works.

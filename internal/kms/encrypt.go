@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"slices"
 
 	"kastellan.dev/internal/blob"
 	"kastellan.dev/internal/kmsapi"
@@ -11,7 +12,6 @@ import (
 // options are the members that all cryptographic operations share.
 type options struct {
 	grantTokens []string
-	recipient   *kmsapi.RecipientInfo
 	contexts    []map[string]string
 }
 
@@ -19,9 +19,6 @@ type options struct {
 func (o options) check() error {
 	if len(o.grantTokens) > 0 {
 		return kmsapi.Errorf(kmsapi.InvalidGrantToken, "The grant token does not belong to any grant.")
-	}
-	if o.recipient != nil {
-		return invalid("Recipient is not supported yet.")
 	}
 	for _, context := range o.contexts {
 		if size := blob.ContextSize(context); size > blob.MaxContextSize {
@@ -31,36 +28,60 @@ func (o options) check() error {
 	return nil
 }
 
-// checkAlgorithm admits the one algorithm of symmetric keys.
-func checkAlgorithm(a kmsapi.EncryptionAlgorithmSpec, k *keyEntry) error {
-	if a != "" && a != kmsapi.AlgorithmSymmetricDefault {
-		return kmsapi.Errorf(kmsapi.InvalidKeyUsage, "Algorithm %s is incompatible with key spec %s.", a, k.Spec)
-	}
-	return nil
-}
-
 func dryRun() error {
 	return kmsapi.Errorf(kmsapi.DryRunOperation, "The request would have succeeded, but the DryRun option is set.")
 }
 
-// seal encrypts with a key that the call may use.
-func (c *call) seal(ctx context.Context, k *keyEntry, plaintext []byte, encryptionContext map[string]string) ([]byte, error) {
-	ks, err := c.material(k)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]byte, len(k.header), len(k.header)+len(plaintext)+128)
-	copy(out, k.header)
-	return ks.Encrypt(ctx, c.onBehalf(), k.material, out, plaintext, blob.AppendAAD(nil, k.header, encryptionContext))
+// cipher is an encryption key with an algorithm that it has, and the
+// encryption context, which only symmetric keys have.
+type cipher struct {
+	key       *keyEntry
+	algorithm kmsapi.EncryptionAlgorithmSpec
+	context   map[string]string
 }
 
-// open decrypts what seal made.
-func (c *call) open(ctx context.Context, k *keyEntry, header, body []byte, encryptionContext map[string]string) ([]byte, error) {
-	ks, err := c.material(k)
-	if err != nil {
-		return nil, err
+// cipherOf admits the algorithms of the key's spec; without one it is
+// SYMMETRIC_DEFAULT, as for every caller who knows symmetric keys only.
+func cipherOf(k *keyEntry, a kmsapi.EncryptionAlgorithmSpec, context map[string]string) (cipher, error) {
+	if a == "" {
+		a = kmsapi.AlgorithmSymmetricDefault
 	}
-	return ks.Decrypt(ctx, c.onBehalf(), k.material, body, blob.AppendAAD(nil, header, encryptionContext))
+	if !slices.Contains(k.spec.EncryptionAlgorithms(k.Usage), a) {
+		return cipher{}, kmsapi.Errorf(kmsapi.InvalidKeyUsage, "Algorithm %s is incompatible with key spec %s.", a, k.Spec)
+	}
+	if !k.spec.Symmetric() && len(context) > 0 {
+		return cipher{}, invalid("An encryption context is valid only with symmetric encryption keys: %s has the key spec %s.", k.ARN, k.Spec)
+	}
+	return cipher{key: k, algorithm: a, context: context}, nil
+}
+
+// materialID is what answers tell of the material: nothing of asymmetric keys.
+func (e cipher) materialID(v *keyVersion) string {
+	if v == nil || !e.key.spec.Symmetric() {
+		return ""
+	}
+	return v.materialID
+}
+
+// seal encrypts with a key that the call may use. version is the material that did it.
+func (c *call) seal(ctx context.Context, e cipher, plaintext []byte) (ciphertext []byte, version *keyVersion, err error) {
+	if !e.key.spec.Symmetric() {
+		public, err := e.key.public()
+		if err != nil {
+			return nil, nil, err
+		}
+		ciphertext, err = public.Encrypt(e.algorithm, plaintext)
+		return ciphertext, nil, err
+	}
+	version = e.key.current
+	ks, err := c.material(e.key, version)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := make([]byte, len(version.header), len(version.header)+len(plaintext)+128)
+	copy(out, version.header)
+	ciphertext, err = ks.Encrypt(ctx, c.onBehalf(), version.key, out, plaintext, blob.AppendAAD(nil, version.header, e.context))
+	return ciphertext, version, err
 }
 
 func (c *call) encrypt(ctx context.Context, in *kmsapi.EncryptRequest) (*kmsapi.EncryptResponse, error) {
@@ -71,51 +92,54 @@ func (c *call) encrypt(ctx context.Context, in *kmsapi.EncryptRequest) (*kmsapi.
 	if err != nil {
 		return nil, err
 	}
-	if err := checkAlgorithm(in.EncryptionAlgorithm, k); err != nil {
+	e, err := cipherOf(k, in.EncryptionAlgorithm, in.EncryptionContext)
+	if err != nil {
 		return nil, err
 	}
 	if in.DryRun {
 		return nil, dryRun()
 	}
-	ciphertext, err := c.seal(ctx, k, in.Plaintext.Reveal(), in.EncryptionContext)
+	ciphertext, _, err := c.seal(ctx, e, in.Plaintext.Reveal())
 	if err != nil {
 		return nil, err
 	}
-	return &kmsapi.EncryptResponse{CiphertextBlob: ciphertext, KeyID: k.ARN, EncryptionAlgorithm: kmsapi.AlgorithmSymmetricDefault}, nil
-}
-
-// source is a ciphertext that a caller wants opened.
-type source struct {
-	blob       []byte
-	keyID      string // as given; may be empty
-	permission string
-	algorithm  kmsapi.EncryptionAlgorithmSpec
-	blind      bool // a dry run that goes without the ciphertext
+	return &kmsapi.EncryptResponse{CiphertextBlob: ciphertext, KeyID: k.ARN, EncryptionAlgorithm: e.algorithm}, nil
 }
 
 func (c *call) decrypt(ctx context.Context, in *kmsapi.DecryptRequest) (*kmsapi.DecryptResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens, recipient: in.Recipient, contexts: []map[string]string{in.EncryptionContext}}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(); err != nil {
 		return nil, err
 	}
 	blind, err := ignoresCiphertext(in.DryRun, in.DryRunModifiers)
 	if err != nil {
 		return nil, err
 	}
-	src := source{blob: in.CiphertextBlob, keyID: in.KeyID, permission: c.op.Permission, algorithm: in.EncryptionAlgorithm, blind: blind}
-	k, header, body, err := c.sourceKey(src, "keyId")
+	to, err := c.s.recipient(in.Recipient)
+	if err != nil {
+		return nil, err
+	}
+	src := source{
+		blob: in.CiphertextBlob, keyID: in.KeyID, member: "keyId", permission: c.op.Permission,
+		algorithm: in.EncryptionAlgorithm, context: in.EncryptionContext, blind: blind,
+	}
+	opened, err := c.sourceOf(src)
 	if err != nil {
 		return nil, err
 	}
 	if in.DryRun {
 		return nil, dryRun()
 	}
-	plaintext, err := c.open(ctx, k, header, body, in.EncryptionContext)
+	plaintext, err := c.open(ctx, opened)
 	if err != nil {
 		return nil, err
 	}
-	return &kmsapi.DecryptResponse{
-		KeyID: k.ARN, Plaintext: secret.New(plaintext), EncryptionAlgorithm: kmsapi.AlgorithmSymmetricDefault, KeyMaterialID: k.MaterialID,
-	}, nil
+	out := &kmsapi.DecryptResponse{KeyID: opened.key.ARN, EncryptionAlgorithm: opened.algorithm}
+	if to != nil {
+		out.CiphertextForRecipient, err = to.seal(plaintext)
+		return out, err
+	}
+	out.Plaintext, out.KeyMaterialID = secret.New(plaintext), opened.materialID(opened.version)
+	return out, nil
 }
 
 // ignoresCiphertext tells whether a dry run goes without a ciphertext.
@@ -124,53 +148,6 @@ func ignoresCiphertext(dry bool, modifiers []kmsapi.DryRunModifierType) (bool, e
 		return false, invalid("DryRunModifiers is valid only together with DryRun.")
 	}
 	return len(modifiers) > 0, nil
-}
-
-// sourceKey finds the key that made a ciphertext, for a caller who may use it.
-func (c *call) sourceKey(src source, member string) (k *keyEntry, header, body []byte, err error) {
-	if len(src.blob) == 0 {
-		return c.blindSource(src, member)
-	}
-	h, header, body, err := blob.Parse(src.blob)
-	if err != nil {
-		return nil, nil, nil, kmsapi.Errorf(kmsapi.InvalidCiphertext, "").Because(err)
-	}
-	if src.keyID != "" {
-		k, err = c.allowed(src.keyID, src.permission)
-		if err == nil && k.ID != h.KeyID {
-			err = kmsapi.Errorf(kmsapi.IncorrectKey, "The key ID in the request does not identify a CMK that can perform this operation.")
-		}
-	} else {
-		k, err = c.implied(h.KeyID, src.permission)
-	}
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	return k, header, body, checkAlgorithm(src.algorithm, k)
-}
-
-func (c *call) blindSource(src source, member string) (*keyEntry, []byte, []byte, error) {
-	if !src.blind {
-		return nil, nil, nil, invalid("1 validation error detected: Value null at 'ciphertextBlob' failed to satisfy constraint: Member must not be null")
-	}
-	if src.keyID == "" {
-		return nil, nil, nil, invalid("1 validation error detected: Value null at '%s' failed to satisfy constraint: Member must not be null", member)
-	}
-	k, err := c.allowed(src.keyID, src.permission)
-	return k, nil, nil, err
-}
-
-// implied finds the key that a ciphertext names. One text serves for keys
-// that do not exist, that are another's and that the caller may not use.
-func (c *call) implied(id, permission string) (*keyEntry, error) {
-	k := c.s.mirror.key(c.caller.Region, id)
-	if k == nil || k.Account != c.caller.Account || c.authorize(permission, k.ARN) != nil {
-		c.decided = true
-		return nil, kmsapi.Errorf(kmsapi.AccessDenied,
-			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")
-	}
-	c.about("AWS::KMS::Key", k.ARN)
-	return k, c.inState(k)
 }
 
 func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kmsapi.ReEncryptResponse, error) {
@@ -182,33 +159,45 @@ func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kms
 	if err != nil {
 		return nil, err
 	}
-	src := source{blob: in.CiphertextBlob, keyID: in.SourceKeyID, permission: "kms:ReEncryptFrom", algorithm: in.SourceEncryptionAlgorithm, blind: blind}
-	from, header, body, err := c.sourceKey(src, "sourceKeyId")
+	src := source{
+		blob: in.CiphertextBlob, keyID: in.SourceKeyID, member: "sourceKeyId", permission: "kms:ReEncryptFrom",
+		algorithm: in.SourceEncryptionAlgorithm, context: in.SourceEncryptionContext, blind: blind,
+	}
+	from, err := c.sourceOf(src)
 	if err != nil {
 		return nil, err
 	}
-	to, err := c.allowed(in.DestinationKeyID, "kms:ReEncryptTo")
+	to, err := c.destination(in)
 	if err != nil {
-		return nil, err
-	}
-	if err := checkAlgorithm(in.DestinationEncryptionAlgorithm, to); err != nil {
 		return nil, err
 	}
 	if in.DryRun {
 		return nil, dryRun()
 	}
-	plaintext, err := c.open(ctx, from, header, body, in.SourceEncryptionContext)
+	plaintext, err := c.open(ctx, from)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(plaintext)
-	ciphertext, err := c.seal(ctx, to, plaintext, in.DestinationEncryptionContext)
+	ciphertext, version, err := c.seal(ctx, to, plaintext)
 	if err != nil {
 		return nil, err
 	}
 	return &kmsapi.ReEncryptResponse{
-		CiphertextBlob: ciphertext, SourceKeyID: from.ARN, KeyID: to.ARN,
-		SourceEncryptionAlgorithm: kmsapi.AlgorithmSymmetricDefault, DestinationEncryptionAlgorithm: kmsapi.AlgorithmSymmetricDefault,
-		SourceKeyMaterialID: from.MaterialID, DestinationKeyMaterialID: to.MaterialID,
+		CiphertextBlob: ciphertext, SourceKeyID: from.key.ARN, KeyID: to.key.ARN,
+		SourceEncryptionAlgorithm: from.algorithm, DestinationEncryptionAlgorithm: to.algorithm,
+		SourceKeyMaterialID: from.materialID(from.version), DestinationKeyMaterialID: to.materialID(version),
 	}, nil
+}
+
+// destination is the key under which ReEncrypt encrypts again.
+func (c *call) destination(in *kmsapi.ReEncryptRequest) (cipher, error) {
+	k, err := c.allowed(in.DestinationKeyID, "kms:ReEncryptTo")
+	if err != nil {
+		return cipher{}, err
+	}
+	if err := usage(kmsapi.EncryptDecrypt)(c, k); err != nil {
+		return cipher{}, err
+	}
+	return cipherOf(k, in.DestinationEncryptionAlgorithm, in.DestinationEncryptionContext)
 }

@@ -18,29 +18,38 @@ func (c *call) describeKey(_ context.Context, in *kmsapi.DescribeKeyRequest) (*k
 
 // metadata describes a key. Members are present as AWS has them.
 func (s *Service) metadata(k *keyEntry) *kmsapi.KeyMetadata {
-	single := false
-	state := s.stateOf(k)
+	state := s.stateOf(&k.keyRecord)
+	multi := k.MultiRegion != nil
 	m := &kmsapi.KeyMetadata{
-		AWSAccountID:          k.Account,
-		KeyID:                 k.ID,
-		Arn:                   k.ARN,
-		CreationDate:          kmsapi.At(k.Created),
-		Enabled:               state == kmsapi.StateEnabled,
-		Description:           k.Description,
-		KeyUsage:              k.Usage,
-		KeyState:              state,
-		Origin:                k.Origin,
-		KeyManager:            kmsapi.KeyManagerCustomer,
-		CustomerMasterKeySpec: kmsapi.CustomerMasterKeySpec(k.Spec),
-		KeySpec:               k.Spec,
-		EncryptionAlgorithms:  []kmsapi.EncryptionAlgorithmSpec{kmsapi.AlgorithmSymmetricDefault},
-		MultiRegion:           &single,
-		CustomKeyStoreID:      k.StoreID,
-		CurrentKeyMaterialID:  k.MaterialID,
+		AWSAccountID:             k.Account,
+		KeyID:                    k.ID,
+		Arn:                      k.ARN,
+		CreationDate:             kmsapi.At(k.Created),
+		Enabled:                  state == kmsapi.StateEnabled,
+		Description:              k.Description,
+		KeyUsage:                 k.Usage,
+		KeyState:                 state,
+		Origin:                   k.Origin,
+		KeyManager:               kmsapi.KeyManagerCustomer,
+		CustomerMasterKeySpec:    kmsapi.CustomerMasterKeySpec(k.Spec),
+		KeySpec:                  k.Spec,
+		EncryptionAlgorithms:     k.spec.EncryptionAlgorithms(k.Usage),
+		SigningAlgorithms:        k.spec.SigningAlgorithms(k.Usage),
+		MacAlgorithms:            k.spec.MacAlgorithms(k.Usage),
+		KeyAgreementAlgorithms:   k.spec.KeyAgreementAlgorithms(k.Usage),
+		EncapsulationAlgorithms:  k.spec.EncapsulationAlgorithms(k.Usage),
+		MultiRegion:              &multi,
+		MultiRegionConfiguration: k.multiRegionConfiguration(),
+		CustomKeyStoreID:         k.StoreID,
 	}
 	if k.pendingDeletion() {
 		m.DeletionDate = kmsapi.At(k.DeletionDate)
 	}
+	if k.PendingWindow > 0 {
+		days := int32(k.PendingWindow)
+		m.PendingDeletionWindowInDays = &days
+	}
+	s.describeMaterial(k, m)
 	if k.XksKeyID != "" {
 		m.XksKeyConfiguration = &kmsapi.XksKeyConfigurationType{ID: k.XksKeyID}
 	}
@@ -48,6 +57,23 @@ func (s *Service) metadata(k *keyEntry) *kmsapi.KeyMetadata {
 		m.CloudHsmClusterID = rec.HSM.ClusterID
 	}
 	return m
+}
+
+// describeMaterial adds what metadata tells of the current material, while it is there.
+func (s *Service) describeMaterial(k *keyEntry, m *kmsapi.KeyMetadata) {
+	current := k.currentMaterial()
+	if current == nil || !current.there(s.now()) {
+		return
+	}
+	if k.spec.Symmetric() {
+		m.CurrentKeyMaterialID = current.ID
+	}
+	if k.Origin == kmsapi.OriginExternal {
+		m.ExpirationModel = current.Expiration
+		if !current.ValidTo.IsZero() {
+			m.ValidTo = kmsapi.At(current.ValidTo)
+		}
+	}
 }
 
 func (c *call) listKeys(_ context.Context, in *kmsapi.ListKeysRequest) (*kmsapi.ListKeysResponse, error) {
@@ -73,7 +99,13 @@ func (c *call) change(ctx context.Context, id string, edit func(*keyRecord) erro
 	if err != nil {
 		return nil, err
 	}
-	return k, c.s.update(ctx, func(tx store.Tx) error {
+	return k, c.changeKey(ctx, k, func(_ store.Tx, rec *keyRecord) error { return edit(rec) })
+}
+
+// changeKey is change for a key that has been found, and for edits that read
+// and write more than its record.
+func (c *call) changeKey(ctx context.Context, k *keyEntry, edit func(store.Tx, *keyRecord) error) error {
+	return c.s.update(ctx, func(tx store.Tx) error {
 		rec, err := load[keyRecord](tx, k.path())
 		if err != nil {
 			return err
@@ -81,10 +113,14 @@ func (c *call) change(ctx context.Context, id string, edit func(*keyRecord) erro
 		if rec == nil {
 			return keyNotFound(k.ARN)
 		}
-		if err := c.inState(&keyEntry{keyRecord: *rec, ARN: k.ARN}); err != nil {
+		now, err := newKeyEntry(rec)
+		if err != nil {
 			return err
 		}
-		if err := edit(rec); err != nil {
+		if err := c.inState(now); err != nil {
+			return err
+		}
+		if err := edit(tx, rec); err != nil {
 			return err
 		}
 		return save(tx, k.path(), rec)
@@ -114,26 +150,34 @@ const (
 )
 
 func (c *call) scheduleKeyDeletion(ctx context.Context, in *kmsapi.ScheduleKeyDeletionRequest) (*kmsapi.ScheduleKeyDeletionResponse, error) {
-	days := int32(defaultWindow)
+	window := int32(defaultWindow)
 	if in.PendingWindowInDays != nil {
-		days = *in.PendingWindowInDays
+		window = *in.PendingWindowInDays
 	}
-	if days < minWindow || days > maxWindow {
+	if window < minWindow || window > maxWindow {
 		return nil, invalid("PendingWindowInDays must be between %d and %d (inclusive).", minWindow, maxWindow)
 	}
-	due := c.s.now().UTC().Add(time.Duration(days) * 24 * time.Hour).Truncate(time.Millisecond)
-	k, err := c.change(ctx, in.KeyID, func(k *keyRecord) error { k.DeletionDate = due; return nil })
+	out := &kmsapi.ScheduleKeyDeletionResponse{PendingWindowInDays: &window}
+	k, err := c.change(ctx, in.KeyID, func(k *keyRecord) error {
+		if k.primary() && len(k.MultiRegion.Replicas) > 0 {
+			k.PendingWindow = int(window) // which begins when the last replica is gone
+			out.KeyState = kmsapi.StatePendingReplicaDeletion
+			return nil
+		}
+		k.DeletionDate = c.s.now().UTC().Add(days(int(window))).Truncate(time.Millisecond)
+		out.KeyState, out.DeletionDate = kmsapi.StatePendingDeletion, kmsapi.At(k.DeletionDate)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &kmsapi.ScheduleKeyDeletionResponse{
-		KeyID: k.ARN, DeletionDate: kmsapi.At(due), KeyState: kmsapi.StatePendingDeletion, PendingWindowInDays: &days,
-	}, nil
+	out.KeyID = k.ARN
+	return out, nil
 }
 
 func (c *call) cancelKeyDeletion(ctx context.Context, in *kmsapi.CancelKeyDeletionRequest) (*kmsapi.CancelKeyDeletionResponse, error) {
 	k, err := c.change(ctx, in.KeyID, func(k *keyRecord) error {
-		k.DeletionDate = time.Time{}
+		k.DeletionDate, k.PendingWindow = time.Time{}, 0
 		k.Enabled = false
 		return nil
 	})

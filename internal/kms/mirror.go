@@ -2,14 +2,13 @@ package kms
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
-	"kastellan.dev/internal/blob"
-	"kastellan.dev/internal/keystore"
-	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/store"
 )
 
@@ -18,8 +17,11 @@ import (
 type keyEntry struct {
 	keyRecord
 	ARN      string
-	material keystore.Key
-	header   []byte // the start of every ciphertext of the key
+	spec     *keyspec.Spec
+	versions []keyVersion // as Materials
+	current  *keyVersion  // the one that encrypts; nil if there has never been material
+	due      time.Time    // when the sweeper is to look at the key; zero: never
+	public   func() (keyspec.PublicKey, error)
 }
 
 // place is what an id or a name is unique in.
@@ -44,7 +46,7 @@ type tables struct {
 	aliases  map[place]*aliasRecord
 	stores   map[string]*keyStoreRecord
 	material map[string]*materialRecord
-	doomed   map[string]*keyEntry // keys pending deletion
+	timed    map[string]*keyEntry // keys for which the sweeper has something to do one day
 	counts   map[place]int        // keys of an account in a Region
 }
 
@@ -58,7 +60,7 @@ func newTables() tables {
 		aliases:  make(map[place]*aliasRecord),
 		stores:   make(map[string]*keyStoreRecord),
 		material: make(map[string]*materialRecord),
-		doomed:   make(map[string]*keyEntry),
+		timed:    make(map[string]*keyEntry),
 		counts:   make(map[place]int),
 	}
 }
@@ -175,7 +177,7 @@ func (t *tables) applyKey(e store.Entry) error {
 		t.counts[place{account: old.Account, region: old.Region}]--
 	}
 	delete(t.keys, rest)
-	delete(t.doomed, rest)
+	delete(t.timed, rest)
 	if e.Value == nil {
 		return nil
 	}
@@ -189,35 +191,25 @@ func (t *tables) applyKey(e store.Entry) error {
 	}
 	t.keys[rest] = entry
 	t.counts[place{account: rec.Account, region: rec.Region}]++
-	if rec.pendingDeletion() {
-		t.doomed[rest] = entry
+	if !entry.due.IsZero() {
+		t.timed[rest] = entry
 	}
 	return nil
 }
 
 func newKeyEntry(rec *keyRecord) (*keyEntry, error) {
-	header, err := blob.AppendHeader(nil, blob.Header{Kind: blobKind(rec.Origin), KeyID: rec.ID, MaterialID: rec.MaterialID})
+	spec := keyspec.Of(rec.Spec)
+	if spec == nil {
+		return nil, fmt.Errorf("there is no key spec %q", rec.Spec)
+	}
+	versions, current, err := newVersions(rec)
 	if err != nil {
 		return nil, err
 	}
-	arn := rec.arn()
 	return &keyEntry{
-		keyRecord: *rec,
-		ARN:       arn,
-		material:  keystore.Key{ID: rec.ID, ARN: arn, XksKeyID: rec.XksKeyID, Data: rec.MaterialData},
-		header:    header,
+		keyRecord: *rec, ARN: rec.arn(), spec: spec, versions: versions, current: current, due: rec.nextEvent(),
+		public: sync.OnceValues(func() (keyspec.PublicKey, error) { return spec.OpenPublic(rec.PublicKey) }),
 	}, nil
-}
-
-func blobKind(o kmsapi.OriginType) blob.Kind {
-	switch o {
-	case kmsapi.OriginAWSCloudHSM:
-		return blob.HSM
-	case kmsapi.OriginExternalKeyStore:
-		return blob.XKS
-	default:
-		return blob.Soft
-	}
 }
 
 func (t *tables) applyAlias(e store.Entry) error {
@@ -267,13 +259,13 @@ func (m *mirror) keyStores(want func(*keyStoreRecord) bool) []*keyStoreRecord {
 	return out
 }
 
-// dueKeys gives the keys whose deletion date has come.
+// dueKeys gives the keys for which something is to be done by now.
 func (m *mirror) dueKeys(now time.Time) []*keyEntry {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	var due []*keyEntry
-	for _, k := range m.doomed {
-		if !k.DeletionDate.After(now) {
+	for _, k := range m.timed {
+		if !k.due.After(now) {
 			due = append(due, k)
 		}
 	}

@@ -15,6 +15,8 @@ type Operation struct {
 	Aliases    bool   // KeyId may be an alias name or alias ARN
 	InvalidARN bool   // a malformed ARN is InvalidArnException rather than NotFoundException
 	Refused    refusals
+	suits      condition // before the key's state counts; nil: the operation is one for every key
+	fits       condition // after the key's state
 
 	// New makes an empty request, a pointer to a structure of kmsapi.
 	New func() any
@@ -29,6 +31,12 @@ func aliases(o *Operation)    { o.Aliases = true }
 func invalidARN(o *Operation) { o.InvalidARN = true }
 
 func refuse(row refusals) flag { return func(o *Operation) { o.Refused = row } }
+
+// forKeys is for operations that some kinds of keys do not have, whatever their state.
+func forKeys(suits ...condition) flag { return func(o *Operation) { o.suits = all(suits...) } }
+
+// fitting is for operations that a key must be made for.
+func fitting(fits condition) flag { return func(o *Operation) { o.fits = fits } }
 
 // permission is for the operations that are not allowed by their own name.
 func permission(p string) flag { return func(o *Operation) { o.Permission = p } }
@@ -63,27 +71,47 @@ var operations = []*Operation{
 	row("CreateAlias", (*call).createAlias, refuse(describeStates)),
 	row("CreateCustomKeyStore", (*call).createCustomKeyStore),
 	row("CreateKey", (*call).createKey),
-	row("Decrypt", (*call).decrypt, readOnly, aliases, refuse(cryptoStates)),
+	row("Decapsulate", (*call).decapsulate, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.EncapsulateDecapsulate))),
+	row("Decrypt", (*call).decrypt, readOnly, aliases, refuse(cryptoStates), fitting(decrypts)),
 	row("DeleteAlias", (*call).deleteAlias),
 	row("DeleteCustomKeyStore", (*call).deleteCustomKeyStore),
+	row("DeleteImportedKeyMaterial", (*call).deleteImportedKeyMaterial, invalidARN, refuse(deleteImportedStates), forKeys(imports)),
+	row("DeriveSharedSecret", (*call).deriveSharedSecret, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.KeyAgreement))),
 	row("DescribeCustomKeyStores", (*call).describeCustomKeyStores, readOnly),
 	row("DescribeKey", (*call).describeKey, readOnly, aliases, invalidARN),
 	row("DisableKey", (*call).disableKey, invalidARN, refuse(enableStates)),
+	row("DisableKeyRotation", (*call).disableKeyRotation, invalidARN, refuse(autoRotationStates), forKeys(rotates, generated, leads)),
 	row("DisconnectCustomKeyStore", (*call).disconnectCustomKeyStore),
 	row("EnableKey", (*call).enableKey, invalidARN, refuse(enableStates)),
-	row("Encrypt", (*call).encrypt, readOnly, aliases, refuse(cryptoStates)),
-	row("GenerateDataKey", (*call).generateDataKey, readOnly, aliases, refuse(cryptoStates)),
-	row("GenerateDataKeyWithoutPlaintext", (*call).generateDataKeyWithoutPlaintext, readOnly, aliases, refuse(cryptoStates)),
+	row("EnableKeyRotation", (*call).enableKeyRotation, invalidARN, refuse(autoRotationStates), forKeys(rotates, generated, leads)),
+	row("Encapsulate", (*call).encapsulate, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.EncapsulateDecapsulate))),
+	row("Encrypt", (*call).encrypt, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.EncryptDecrypt))),
+	row("GenerateDataKey", (*call).generateDataKey, readOnly, aliases, refuse(cryptoStates), fitting(symmetric)),
+	row("GenerateDataKeyPair", (*call).generateDataKeyPair, readOnly, aliases, refuse(cryptoStates), forKeys(outsideStores), fitting(symmetric)),
+	row("GenerateDataKeyPairWithoutPlaintext", (*call).generateDataKeyPairWithoutPlaintext, readOnly, aliases, refuse(cryptoStates), forKeys(outsideStores), fitting(symmetric)),
+	row("GenerateDataKeyWithoutPlaintext", (*call).generateDataKeyWithoutPlaintext, readOnly, aliases, refuse(cryptoStates), fitting(symmetric)),
+	row("GenerateMac", (*call).generateMac, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.GenerateVerifyMac))),
 	row("GenerateRandom", (*call).generateRandom, readOnly),
 	row("GetKeyPolicy", (*call).getKeyPolicy, readOnly, invalidARN),
+	row("GetKeyRotationStatus", (*call).getKeyRotationStatus, readOnly, invalidARN, refuse(rotationStatusStates), forKeys(rotates)),
+	row("GetParametersForImport", (*call).getParametersForImport, readOnly, invalidARN, refuse(importParameterStates), forKeys(imports)),
+	row("GetPublicKey", (*call).getPublicKey, readOnly, aliases, invalidARN, refuse(publicKeyStates), forKeys(asymmetric)),
+	row("ImportKeyMaterial", (*call).importKeyMaterial, invalidARN, refuse(importStates), forKeys(imports)),
 	row("ListAliases", (*call).listAliases, readOnly, invalidARN),
+	row("ListKeyRotations", (*call).listKeyRotations, readOnly, invalidARN, forKeys(rotates)),
 	row("ListKeys", (*call).listKeys, readOnly),
 	row("PutKeyPolicy", (*call).putKeyPolicy, invalidARN),
 	row("ReEncrypt", (*call).reEncrypt, readOnly, aliases, refuse(cryptoStates)),
+	row("ReplicateKey", (*call).replicateKey, invalidARN, refuse(replicateStates), forKeys(isPrimary)),
+	row("RotateKeyOnDemand", (*call).rotateKeyOnDemand, invalidARN, refuse(rotateStates), forKeys(rotates, leads)),
 	row("ScheduleKeyDeletion", (*call).scheduleKeyDeletion, invalidARN, refuse(scheduleStates)),
+	row("Sign", (*call).sign, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.SignVerify))),
 	row("UpdateAlias", (*call).updateAlias),
 	row("UpdateCustomKeyStore", (*call).updateCustomKeyStore),
 	row("UpdateKeyDescription", (*call).updateKeyDescription, invalidARN, refuse(describeStates)),
+	row("UpdatePrimaryRegion", (*call).updatePrimaryRegion, invalidARN, refuse(primaryStates), forKeys(isPrimary)),
+	row("Verify", (*call).verify, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.SignVerify))),
+	row("VerifyMac", (*call).verifyMac, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.GenerateVerifyMac))),
 }
 
 // extensions are operations that AWS does not have. They go by a target prefix

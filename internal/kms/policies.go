@@ -25,6 +25,14 @@ func checkPolicy(document string) error {
 	return nil
 }
 
+// policyOr is the policy that was given for a key in a Region, or else the default one.
+func (c *call) policyOr(document, region string) (string, error) {
+	if document == "" {
+		return defaultPolicy(region, c.caller.Account), nil
+	}
+	return document, checkPolicy(document)
+}
+
 // defaultPolicy lets the IAM policies of the account decide.
 func defaultPolicy(region, account string) string {
 	return fmt.Sprintf(`{

@@ -33,28 +33,47 @@ func reservationPath(storeID, xksKeyID string) string {
 
 // keyRecord is a KMS key as stored.
 type keyRecord struct {
-	ID           string
-	Account      string
-	Region       string
-	Created      time.Time
-	Description  string
-	Enabled      bool
-	Spec         kmsapi.KeySpec
-	Usage        kmsapi.KeyUsageType
-	Origin       kmsapi.OriginType
-	Policy       string // as given, byte for byte
-	Tags         []kmsapi.Tag
-	StoreID      string // of the custom key store; empty for the soft store
-	XksKeyID     string
-	MaterialID   string // 64 hexadecimal digits; empty in custom key stores
-	MaterialData []byte // keystore.Material.Data
-	DeletionDate time.Time
+	ID          string
+	Account     string
+	Region      string
+	Created     time.Time
+	Description string
+	Enabled     bool
+	Spec        kmsapi.KeySpec
+	Usage       kmsapi.KeyUsageType
+	Origin      kmsapi.OriginType
+	Policy      string       // as given, byte for byte
+	Tags        []kmsapi.Tag `json:",omitempty"`
+	StoreID     string       `json:",omitempty"` // of the custom key store; empty for the soft store
+	XksKeyID    string       `json:",omitempty"`
+
+	// Materials are the key's materials in the order in which they became
+	// current; those that wait for a rotation come last. A key whose material has never
+	// been imported has none.
+	Materials []keyMaterial
+	PublicKey []byte `json:",omitempty"` // of an asymmetric key: a DER SubjectPublicKeyInfo
+
+	Rotation    rotationRecord     `json:",omitzero"`
+	MultiRegion *multiRegionRecord `json:",omitempty"` // nil for a single-Region key
+	// Transition is Creating for a replica that has no material yet, and Updating while
+	// the primary Region changes; empty otherwise.
+	Transition kmsapi.KeyState `json:",omitempty"`
+
+	DeletionDate time.Time `json:",omitzero"`
+	// PendingWindow is the waiting period, in days, of a primary key that waits for its
+	// replicas to be deleted.
+	PendingWindow int `json:",omitempty"`
 }
 
 func (k *keyRecord) path() string { return path(keyPrefix, k.Account, k.Region, k.ID) }
 func (k *keyRecord) arn() string  { return kmsapi.KeyARN(k.Region, k.Account, k.ID) }
 
 func (k *keyRecord) pendingDeletion() bool { return !k.DeletionDate.IsZero() }
+
+// newMaterial is what a key store is told of the key.
+func (k *keyRecord) newMaterial() keystore.NewKey {
+	return keystore.NewKey{ID: k.ID, ARN: k.arn(), XksKeyID: k.XksKeyID, Spec: k.Spec}
+}
 
 // aliasRecord is an alias as stored.
 type aliasRecord struct {

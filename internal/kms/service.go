@@ -6,12 +6,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/keywrap"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/nitro"
 	"kastellan.dev/internal/rootkey"
 	"kastellan.dev/internal/store"
 )
@@ -19,13 +22,18 @@ import (
 // Config is what a Service is made of. Store, Soft, Sealer and Audit are required.
 type Config struct {
 	Store  store.Store      // the metadata
-	Soft   keystore.Store   // the store of keys with the origin AWS_KMS
+	Soft   keystore.Keyring // the store of keys with the origins AWS_KMS and EXTERNAL
 	Kinds  []keystore.Kind  // the custom key store types that this process can connect
 	Sealer rootkey.Sealer   // seals passwords and credentials for storage
 	Audit  audit.Writer     //
 	Logger *slog.Logger     // nil means slog.Default
 	Now    func() time.Time // nil means time.Now
 	Quotas Quotas
+
+	// Regions are those that keys can be in; none means any.
+	Regions []string
+	// Nitro verifies the attestation documents of recipients; nil trusts AWS's root.
+	Nitro *nitro.Verifier
 
 	// ConnectTimeout bounds one attempt to connect; zero means 20 min for
 	// AWS_CLOUDHSM and 5 min for EXTERNAL_KEY_STORE stores, as on AWS.
@@ -63,16 +71,19 @@ func (q *Quotas) defaults() {
 
 // Service is the key management service. Start it with Open, end it with Close.
 type Service struct {
-	db     store.Store
-	soft   keystore.Store
-	kinds  map[kmsapi.CustomKeyStoreType]keystore.Kind
-	sealer rootkey.Sealer
-	audit  audit.Writer
-	log    *slog.Logger
-	now    func() time.Time
-	quotas Quotas
-	sweep  time.Duration
-	fault  func(point string)
+	db       store.Store
+	soft     keystore.Keyring
+	wrapping *keywrap.Pool // keys for imports
+	nitro    *nitro.Verifier
+	regions  []string
+	kinds    map[kmsapi.CustomKeyStoreType]keystore.Kind
+	sealer   rootkey.Sealer
+	audit    audit.Writer
+	log      *slog.Logger
+	now      func() time.Time
+	quotas   Quotas
+	sweep    time.Duration
+	fault    func(point string)
 
 	node   string // this process, among all that ever owned something
 	mirror *mirror
@@ -91,6 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s := &Service{
 		db: cfg.Store, soft: cfg.Soft, sealer: cfg.Sealer, audit: cfg.Audit,
 		log: cfg.Logger, now: cfg.Now, quotas: cfg.Quotas, sweep: cfg.Sweep, fault: cfg.FaultPoint,
+		regions: cfg.Regions, nitro: cfg.Nitro, wrapping: keywrap.NewPool(),
 		kinds: make(map[kmsapi.CustomKeyStoreType]keystore.Kind),
 		node:  randomHex(8),
 	}
@@ -102,6 +114,13 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	if s.sweep == 0 {
 		s.sweep = time.Second
+	}
+	if s.nitro == nil {
+		byAWS, err := nitro.New(nitro.AWSRoot())
+		if err != nil {
+			return nil, err
+		}
+		s.nitro = byAWS
 	}
 	if s.fault == nil {
 		s.fault = func(string) {}
@@ -134,6 +153,12 @@ func (s *Service) Close() {
 	s.cancel()
 	s.work.Wait()
 	s.conns.closeAll()
+	s.wrapping.Close()
+}
+
+// serves tells whether keys can be in a Region.
+func (s *Service) serves(region string) bool {
+	return len(s.regions) == 0 || slices.Contains(s.regions, region)
 }
 
 // update commits fn and returns when the mirror shows it, so that a caller

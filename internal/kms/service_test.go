@@ -270,7 +270,7 @@ func TestEveryCallIsRecordedWhetherItSucceedsOrNot(t *testing.T) {
 }
 
 // panicking is a store that panics with what it was given.
-type panicking struct{ keystore.Store }
+type panicking struct{ keystore.Keyring }
 
 func (panicking) Encrypt(_ context.Context, _ keystore.Call, _ keystore.Key, _, plaintext, _ []byte) ([]byte, error) {
 	return nil, panicOn([2]uint64{binary.LittleEndian.Uint64(plaintext)})

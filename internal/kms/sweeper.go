@@ -10,13 +10,13 @@ import (
 	"kastellan.dev/internal/store"
 )
 
-// runSweeper deletes keys whose date has come and material that no key claims.
+// runSweeper does to keys what time brings, and destroys material that no key claims.
 func (s *Service) runSweeper() {
 	tick := time.NewTicker(s.sweep)
 	defer tick.Stop()
 	resting := make(map[string]int)
 	for sweep := 0; ; sweep++ {
-		s.deleteDue()
+		s.tendDue()
 		s.destroyUnclaimed(sweep, resting)
 		select {
 		case <-s.ctx.Done():
@@ -24,67 +24,6 @@ func (s *Service) runSweeper() {
 		case <-tick.C:
 		}
 	}
-}
-
-func (s *Service) deleteDue() {
-	for _, k := range s.mirror.dueKeys(s.now()) {
-		if err := s.deleteKey(k); err != nil && s.ctx.Err() == nil {
-			s.log.Error("a key that is due cannot be deleted; it is tried again", "key", k.ARN, "error", err)
-		}
-	}
-}
-
-// deleteKey deletes the key's record, its aliases and its reservation, and
-// leaves its material to destroyUnclaimed.
-func (s *Service) deleteKey(k *keyEntry) error {
-	deleted := false
-	err := s.update(s.ctx, func(tx store.Tx) error {
-		deleted = false
-		rec, err := load[keyRecord](tx, k.path())
-		if err != nil || rec == nil || !rec.pendingDeletion() || rec.DeletionDate.After(s.now()) {
-			return err // gone already, or cancelled
-		}
-		deleted = true
-		if err := deleteAliases(tx, rec); err != nil {
-			return err
-		}
-		if rec.XksKeyID != "" {
-			if err := tx.Delete(reservationPath(rec.StoreID, rec.XksKeyID)); err != nil {
-				return err
-			}
-		}
-		orphan := &materialRecord{Account: rec.Account, Region: rec.Region, StoreID: rec.StoreID, Key: k.material}
-		if err := save(tx, orphan.path(), orphan); err != nil {
-			return err
-		}
-		return tx.Delete(rec.path())
-	})
-	if deleted && err == nil {
-		s.recordEvent(k.Account, k.Region, "DeleteKey", k.ARN, map[string]string{"customKeyStoreId": k.StoreID})
-	}
-	return err
-}
-
-func deleteAliases(tx store.Tx, k *keyRecord) error {
-	var doomed []string
-	for entry, err := range tx.Scan(path(aliasPrefix, k.Account, k.Region, "")) {
-		if err != nil {
-			return err
-		}
-		alias, err := decode[aliasRecord](entry.Key, entry.Value)
-		if err != nil {
-			return err
-		}
-		if alias.KeyID == k.ID {
-			doomed = append(doomed, entry.Key)
-		}
-	}
-	for _, at := range doomed {
-		if err := tx.Delete(at); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // abandon gives up the making of a key.
@@ -155,7 +94,7 @@ func (s *Service) destroy(m *materialRecord) (done bool, err error) {
 	if s.mirror.key(m.Region, m.Key.ID) != nil {
 		return true, nil
 	}
-	ks := s.soft
+	var ks keystore.Store = s.soft
 	if m.StoreID != "" {
 		rec := s.mirror.keyStore(m.Account, m.Region, m.StoreID)
 		if rec == nil {
@@ -169,8 +108,13 @@ func (s *Service) destroy(m *materialRecord) (done bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
 	defer cancel()
-	err = ks.DeleteKey(ctx, keystore.Call{PrincipalARN: "AWS Internal", Operation: "DeleteKey", RequestID: newUUID()}, m.Key)
+	err = ks.DeleteKey(ctx, s.ownCall("DeleteKey"), m.Key)
 	return err == nil, err
+}
+
+// ownCall is for what the service asks of a key store by itself.
+func (s *Service) ownCall(operation string) keystore.Call {
+	return keystore.Call{PrincipalARN: "AWS Internal", Operation: operation, RequestID: newUUID()}
 }
 
 // recordEvent writes the record of something the service did by itself.

@@ -98,7 +98,7 @@ func newFixture(t *testing.T, o Options) *fixture {
 func RandomKey() keystore.NewKey {
 	b := hex.EncodeToString(randomBytes(16))
 	id := b[:8] + "-" + b[8:12] + "-" + b[12:16] + "-" + b[16:20] + "-" + b[20:]
-	return keystore.NewKey{ID: id, ARN: kmsapi.KeyARN("eu-central-1", "111122223333", id)}
+	return keystore.NewKey{ID: id, ARN: kmsapi.KeyARN("eu-central-1", "111122223333", id), Spec: kmsapi.SymmetricDefault}
 }
 
 func callFor(operation string) keystore.Call {

@@ -2,12 +2,13 @@
 // software, sealed by the root key's key ring.
 //
 // The store keeps nothing itself. What it makes of a key, [keystore.Material],
-// lies in the key's metadata record: 32 random bytes, sealed for the purpose
-// "key material" and bound to the key's ARN, so that a record that is moved to
-// another key does not open. Deleting the record destroys the material.
+// lies in the key's metadata record: the material in the form that package keyspec
+// gives it, sealed for the purpose "key material" and bound to the key's ARN, so
+// that a record that is moved to another key does not open. Deleting the
+// record destroys the material.
 //
-// Ciphertexts are XAES-256-GCM under the material: nonce, ciphertext and tag,
-// as package xaes draws them.
+// Ciphertexts of symmetric encryption keys are XAES-256-GCM under the
+// material: nonce, ciphertext and tag, as package xaes draws them.
 //
 // Material stays unsealed in memory while it is in use, for a bounded
 // number of keys. Whoever reads the memory of the process reads those keys:
@@ -17,11 +18,11 @@ package soft
 import (
 	"context"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 
+	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/rootkey"
@@ -33,15 +34,16 @@ const purpose = "key material"
 // Store is the soft key store. It has no generator of its own: random bytes
 // are the domain's business.
 type Store struct {
-	sealer rootkey.Sealer
-	cache  *cache
+	sealer  rootkey.Sealer
+	ciphers *cache[xaes.AEAD]
+	keys    *cache[keyspec.Key]
 }
 
-var _ keystore.Store = (*Store)(nil)
+var _ keystore.Keyring = (*Store)(nil)
 
 // New gives the store of the keys that sealer has sealed.
 func New(sealer rootkey.Sealer) *Store {
-	return &Store{sealer: sealer, cache: newCache(4096)}
+	return &Store{sealer: sealer, ciphers: newCache[xaes.AEAD](4096), keys: newCache[keyspec.Key](4096)}
 }
 
 // CreateKey implements keystore.Store.
@@ -49,18 +51,73 @@ func (s *Store) CreateKey(ctx context.Context, _ keystore.Call, key keystore.New
 	if err := ctx.Err(); err != nil {
 		return keystore.Material{}, err
 	}
-	var material [xaes.KeySize]byte
-	rand.Read(material[:])
-	defer clear(material[:])
-	id, err := materialID(key.ID, material[:])
+	spec, err := specOf(key.Spec)
+	if err != nil {
+		return keystore.Material{}, err
+	}
+	material, err := spec.Generate()
+	if err != nil {
+		return keystore.Material{}, fmt.Errorf("making the key material of %s: %w", key.ARN, err)
+	}
+	defer clear(material)
+	return s.seal(spec, key, material)
+}
+
+// Import implements keystore.Keyring.
+func (s *Store) Import(ctx context.Context, _ keystore.Call, key keystore.NewKey, material []byte) (keystore.Material, error) {
+	if err := ctx.Err(); err != nil {
+		return keystore.Material{}, err
+	}
+	spec, err := specOf(key.Spec)
+	if err != nil {
+		return keystore.Material{}, err
+	}
+	return s.seal(spec, key, material)
+}
+
+// Copy implements keystore.Keyring.
+func (s *Store) Copy(ctx context.Context, _ keystore.Call, key keystore.Key, to keystore.NewKey) (keystore.Material, error) {
+	if err := ctx.Err(); err != nil {
+		return keystore.Material{}, err
+	}
+	if key.ID != to.ID {
+		return keystore.Material{}, fmt.Errorf("the key material of %s is not to be copied to another key id", key.ARN)
+	}
+	spec, err := specOf(to.Spec)
+	if err != nil {
+		return keystore.Material{}, err
+	}
+	material, err := s.unseal(key)
+	if err != nil {
+		return keystore.Material{}, err
+	}
+	defer clear(material)
+	return s.seal(spec, to, material)
+}
+
+func specOf(name kmsapi.KeySpec) (*keyspec.Spec, error) {
+	spec := keyspec.Of(name)
+	if spec == nil {
+		return nil, fmt.Errorf("there is no key spec %q", name)
+	}
+	return spec, nil
+}
+
+// seal makes what is stored of material, once it has been found to be of the spec.
+func (s *Store) seal(spec *keyspec.Spec, key keystore.NewKey, material []byte) (keystore.Material, error) {
+	opened, err := spec.Open(material)
+	if err != nil {
+		return keystore.Material{}, err
+	}
+	id, err := materialID(key.ID, material)
 	if err != nil {
 		return keystore.Material{}, fmt.Errorf("naming the key material of %s: %w", key.ARN, err)
 	}
-	data, err := s.sealer.Seal(purpose, key.ARN, material[:])
+	data, err := s.sealer.Seal(purpose, key.ARN, material)
 	if err != nil {
 		return keystore.Material{}, fmt.Errorf("sealing the key material of %s: %w", key.ARN, err)
 	}
-	return keystore.Material{Data: data, ID: id}, nil
+	return keystore.Material{Data: data, ID: id, PublicKey: opened.SPKI()}, nil
 }
 
 // materialID names key material without telling anything of it.
@@ -71,7 +128,7 @@ func materialID(keyID string, material []byte) (string, error) {
 
 // Encrypt implements keystore.Store.
 func (s *Store) Encrypt(ctx context.Context, _ keystore.Call, key keystore.Key, dst, plaintext, aad []byte) ([]byte, error) {
-	aead, err := s.unseal(ctx, key)
+	aead, err := s.cipher(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +137,7 @@ func (s *Store) Encrypt(ctx context.Context, _ keystore.Call, key keystore.Key, 
 
 // Decrypt implements keystore.Store.
 func (s *Store) Decrypt(ctx context.Context, _ keystore.Call, key keystore.Key, sealed, aad []byte) ([]byte, error) {
-	aead, err := s.unseal(ctx, key)
+	aead, err := s.cipher(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -94,27 +151,62 @@ func (s *Store) Decrypt(ctx context.Context, _ keystore.Call, key keystore.Key, 
 // DeleteKey implements keystore.Store: it forgets the unsealed material. The
 // sealed one goes with the key's record.
 func (s *Store) DeleteKey(_ context.Context, _ keystore.Call, key keystore.Key) error {
-	s.cache.remove(entryID{key.ARN, string(key.Data)})
+	id := entryID{key.ARN, string(key.Data)}
+	s.ciphers.remove(id)
+	s.keys.remove(id)
 	return nil
 }
 
-// unseal gives the AEAD of a key, from memory where it can.
-func (s *Store) unseal(ctx context.Context, key keystore.Key) (*xaes.AEAD, error) {
+// cipher gives the AEAD of a symmetric encryption key, from memory where it can.
+func (s *Store) cipher(ctx context.Context, key keystore.Key) (*xaes.AEAD, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if aead := s.cache.get(key.ARN, key.Data); aead != nil {
+	if aead := s.ciphers.get(key.ARN, key.Data); aead != nil {
 		return aead, nil
 	}
-	material, err := s.sealer.Open(purpose, key.ARN, key.Data)
+	material, err := s.unseal(key)
 	if err != nil {
-		return nil, fmt.Errorf("unsealing the key material of %s: %w", key.ARN, err)
+		return nil, err
 	}
 	defer clear(material)
 	aead, err := xaes.New(material)
 	if err != nil {
 		return nil, fmt.Errorf("unsealing the key material of %s: %w", key.ARN, err)
 	}
-	s.cache.put(entryID{key.ARN, string(key.Data)}, aead)
+	s.ciphers.put(entryID{key.ARN, string(key.Data)}, aead)
 	return aead, nil
+}
+
+// Open implements keystore.Keyring. Keys come from memory where they can.
+func (s *Store) Open(ctx context.Context, _ keystore.Call, key keystore.Key, name kmsapi.KeySpec) (keyspec.Key, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if opened := s.keys.get(key.ARN, key.Data); opened != nil {
+		return *opened, nil
+	}
+	spec, err := specOf(name)
+	if err != nil {
+		return nil, err
+	}
+	material, err := s.unseal(key)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(material)
+	opened, err := spec.Open(material)
+	if err != nil {
+		return nil, fmt.Errorf("unsealing the key material of %s: it is not of the key spec %s", key.ARN, name)
+	}
+	s.keys.put(entryID{key.ARN, string(key.Data)}, &opened)
+	return opened, nil
+}
+
+func (s *Store) unseal(key keystore.Key) ([]byte, error) {
+	material, err := s.sealer.Open(purpose, key.ARN, key.Data)
+	if err != nil {
+		return nil, fmt.Errorf("unsealing the key material of %s: %w", key.ARN, err)
+	}
+	return material, nil
 }

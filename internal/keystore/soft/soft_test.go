@@ -44,6 +44,7 @@ func TestContract(t *testing.T) {
 		},
 		MaxPlaintext: 4300,
 	})
+	keystoretest.RunKeyring(t, soft.New(keyring))
 }
 
 // countingSealer counts what is opened, and can be told to fail.

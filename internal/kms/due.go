@@ -1,0 +1,175 @@
+package kms
+
+import (
+	"time"
+
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/store"
+)
+
+// nextEvent is when time brings something to the key: its deletion, a rotation,
+// the end of imported material or of a transition. It is zero if nothing is to come.
+func (k *keyRecord) nextEvent() (next time.Time) {
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	sooner(k.DeletionDate)
+	if k.Transition == kmsapi.StateCreating || k.Transition == kmsapi.StateUpdating && k.primary() {
+		sooner(k.Created) // at once
+	}
+	if k.Enabled && !k.pendingDeletion() && k.PendingWindow == 0 {
+		sooner(k.Rotation.Started)
+		sooner(k.Rotation.Next)
+	}
+	for i := range k.Materials {
+		if m := &k.Materials[i]; len(m.Data) > 0 {
+			sooner(m.ValidTo)
+		}
+	}
+	return next
+}
+
+// tendDue does to every key what is due. After a downtime, that is all that was missed.
+func (s *Service) tendDue() {
+	now := s.now().UTC().Truncate(time.Millisecond)
+	for _, k := range s.mirror.dueKeys(now) {
+		var err error
+		if k.pendingDeletion() && !k.DeletionDate.After(now) {
+			err = s.deleteKey(k)
+		} else {
+			err = s.tend(k, now)
+		}
+		if err != nil && s.ctx.Err() == nil {
+			s.log.Error("what is due cannot be done to a key; it is tried again", "key", k.ARN, "error", err)
+		}
+	}
+}
+
+// happening is something that the service did to a key by itself, for the record.
+type happening struct {
+	event string
+	data  map[string]string
+}
+
+// tend does what is due but deletion, in one transaction.
+func (s *Service) tend(k *keyEntry, now time.Time) error {
+	var done []happening
+	err := s.update(s.ctx, func(tx store.Tx) error {
+		done = nil
+		rec, err := load[keyRecord](tx, k.path())
+		if err != nil || rec == nil {
+			return err
+		}
+		done = rec.expire(now)
+		moved, err := s.endTransition(tx, rec)
+		if err != nil {
+			return err
+		}
+		done = append(done, moved...)
+		if by := rec.rotationDue(now); by != "" {
+			rotated, err := s.rotate(tx, rec, by, now)
+			if err != nil {
+				return err
+			}
+			done = append(done, rotated...)
+		}
+		return save(tx, rec.path(), rec)
+	})
+	if err != nil {
+		return err
+	}
+	for _, h := range done {
+		if id := h.data["deletedKeyMaterialId"]; id != "" {
+			s.forget(s.ctx, k, id)
+		}
+		s.recordEvent(k.Account, k.Region, h.event, k.ARN, h.data)
+	}
+	return nil
+}
+
+// expire destroys imported material whose time has come.
+func (k *keyRecord) expire(now time.Time) (done []happening) {
+	for i := range k.Materials {
+		m := &k.Materials[i]
+		if len(m.Data) > 0 && !m.there(now) {
+			m.forget()
+			done = append(done, happening{"DeleteExpiredKeyMaterial", map[string]string{"keyId": k.ID, "deletedKeyMaterialId": m.ID}})
+		}
+	}
+	return done
+}
+
+// endTransition ends Creating and Updating.
+func (s *Service) endTransition(tx store.Tx, k *keyRecord) ([]happening, error) {
+	switch {
+	case k.Transition == kmsapi.StateCreating:
+		return []happening{{"SynchronizeMultiRegionKey", map[string]string{"keyId": k.ID}}}, s.fillReplica(tx, k)
+	case k.Transition == kmsapi.StateUpdating && k.primary():
+		return []happening{{"SynchronizeMultiRegionKey", map[string]string{"keyId": k.ID}}}, endMove(tx, k)
+	default:
+		return nil, nil
+	}
+}
+
+// deleteKey deletes the key's record, its aliases and its reservation, and
+// leaves material in a custom key store to destroyUnclaimed.
+func (s *Service) deleteKey(k *keyEntry) error {
+	deleted := false
+	err := s.update(s.ctx, func(tx store.Tx) error {
+		deleted = false
+		rec, err := load[keyRecord](tx, k.path())
+		if err != nil || rec == nil || !rec.pendingDeletion() || rec.DeletionDate.After(s.now()) {
+			return err // gone already, or cancelled
+		}
+		deleted = true
+		if err := deleteAliases(tx, rec); err != nil {
+			return err
+		}
+		if err := leave(tx, rec, s.now()); err != nil {
+			return err
+		}
+		if rec.XksKeyID != "" {
+			if err := tx.Delete(reservationPath(rec.StoreID, rec.XksKeyID)); err != nil {
+				return err
+			}
+		}
+		if rec.StoreID != "" {
+			orphan := &materialRecord{Account: rec.Account, Region: rec.Region, StoreID: rec.StoreID, Key: k.current.key}
+			if err := save(tx, orphan.path(), orphan); err != nil {
+				return err
+			}
+		}
+		return tx.Delete(rec.path())
+	})
+	if deleted && err == nil {
+		for i := range k.versions {
+			s.forget(s.ctx, k, k.versions[i].materialID)
+		}
+		s.recordEvent(k.Account, k.Region, "DeleteKey", k.ARN, map[string]string{"customKeyStoreId": k.StoreID})
+	}
+	return err
+}
+
+func deleteAliases(tx store.Tx, k *keyRecord) error {
+	var doomed []string
+	for entry, err := range tx.Scan(path(aliasPrefix, k.Account, k.Region, "")) {
+		if err != nil {
+			return err
+		}
+		alias, err := decode[aliasRecord](entry.Key, entry.Value)
+		if err != nil {
+			return err
+		}
+		if alias.KeyID == k.ID {
+			doomed = append(doomed, entry.Key)
+		}
+	}
+	for _, at := range doomed {
+		if err := tx.Delete(at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
