@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -99,7 +100,7 @@ func Parse(spec kmsapi.WrappingKeySpec, pkcs8 []byte) (*PrivateKey, error) {
 		parse = smx509.ParsePKCS8PrivateKey
 	}
 	parsed, err := parse(pkcs8)
-	if err != nil {
+	if err != nil || !isWhole(pkcs8) {
 		return nil, errParse
 	}
 	var public crypto.PublicKey
@@ -114,6 +115,13 @@ func Parse(spec kmsapi.WrappingKeySpec, pkcs8 []byte) (*PrivateKey, error) {
 		return nil, errParse
 	}
 	return key, nil
+}
+
+// isWhole tells whether nothing follows a DER value, which parsers do not mind.
+func isWhole(der []byte) bool {
+	var value asn1.RawValue
+	rest, err := asn1.Unmarshal(der, &value)
+	return err == nil && len(rest) == 0
 }
 
 // Marshal gives the key in PKCS#8 DER, in clear: at most 2,400 bytes, to be sealed

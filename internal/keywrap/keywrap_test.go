@@ -324,6 +324,9 @@ func TestKeysAreKeptInPKCS8(t *testing.T) {
 				t.Errorf("%s as %s: %v", spec, other, err)
 			}
 		}
+		if _, err := keywrap.Parse(spec, append(bytes.Clone(pkcs8), 0)); err == nil {
+			t.Errorf("%s: a key and a byte more are a key", spec)
+		}
 		for n := range pkcs8 {
 			if _, err := keywrap.Parse(spec, pkcs8[:n]); err == nil {
 				t.Fatalf("%s: the first %d bytes are a key", spec, n)
