@@ -108,6 +108,9 @@ func newWorldOn(t *testing.T, db store.Store, change ...func(*kms.Config)) *worl
 	return w
 }
 
+// slowly keeps the sweeper from working but when the service starts.
+func slowly(c *kms.Config) { c.Sweep = time.Hour }
+
 func (w *world) start() {
 	w.t.Helper()
 	s, err := kms.Open(context.Background(), w.cfg)
