@@ -28,6 +28,7 @@ type Config struct {
 	Limits            Limits            `yaml:"limits"`
 	Log               Log               `yaml:"log"`
 	Metrics           Metrics           `yaml:"metrics"`
+	Nitro             Nitro             `yaml:"nitro"`
 
 	// Directory is what relative paths are relative to; empty means the working directory.
 	Directory string `yaml:"-"`
@@ -131,6 +132,7 @@ func (c *Config) check(p *problems) {
 	c.checkAccounts(p)
 	c.checkHSM(p)
 	c.checkExternal(p)
+	c.checkNitro(p)
 	c.checkRest(p)
 }
 

@@ -119,9 +119,13 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	verifier, err := n.cfg.verifier()
+	if err != nil {
+		return fmt.Errorf("reading the roots of attestation documents: %w", err)
+	}
 	cfg := kms.Config{
 		Store: db, Soft: soft.New(ring), Kinds: kinds, Sealer: ring, Audit: writer, Logger: n.log,
-		Quotas: n.cfg.Quotas.kms(), ConnectTimeout: n.cfg.Limits.ConnectTimeout,
+		Quotas: n.cfg.Quotas.kms(), Regions: n.cfg.Regions, Nitro: verifier, ConnectTimeout: n.cfg.Limits.ConnectTimeout,
 	}
 	if o.KMS != nil {
 		o.KMS(&cfg)

@@ -42,6 +42,7 @@ func (c *Config) needRestart(next *Config) []string {
 		{"limits", c.Limits, next.Limits},
 		{"log", c.Log, next.Log},
 		{"metrics", c.Metrics, next.Metrics},
+		{"nitro", c.Nitro, next.Nitro},
 	} {
 		if !reflect.DeepEqual(setting.now, setting.next) {
 			names = append(names, setting.name)

@@ -32,7 +32,7 @@ type Config struct {
 
 	// Regions are those that keys can be in; none means any.
 	Regions []string
-	// Nitro verifies the attestation documents of recipients; nil trusts AWS's root.
+	// Nitro verifies the attestation documents of recipients; nil trusts AWS's root alone.
 	Nitro *nitro.Verifier
 
 	// ConnectTimeout bounds one attempt to connect; zero means 20 min for
