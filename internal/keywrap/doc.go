@@ -24,5 +24,6 @@
 // with the purpose "import token" and the ARN of the KMS key as context.
 //
 // The package refuses RSAES_PKCS1_V1_5, as AWS does since 2023, and tells nothing about
-// why wrapped material does not unwrap. What the material is good for is not its concern.
+// why wrapped material does not unwrap. What the material is, and whether it may be wrapped
+// like this, is not its concern.
 package keywrap

@@ -119,41 +119,6 @@ func TestAlgorithmsGoWithTheirKeysOnly(t *testing.T) {
 	}
 }
 
-func TestWhichMaterialSuits(t *testing.T) {
-	t.Parallel()
-	oaep := []string{"RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"}
-	hybrid := []string{"RSA_AES_KEY_WRAP_SHA_1", "RSA_AES_KEY_WRAP_SHA_256"}
-	want := func(key kmsapi.KeySpec, p pair) bool {
-		isOAEP, isHybrid, isSM2 := slices.Contains(oaep, string(p.alg)), slices.Contains(hybrid, string(p.alg)), p.alg == "SM2PKE"
-		switch family, _, _ := strings.Cut(string(key), "_"); family {
-		case "SYMMETRIC", "HMAC":
-			return isOAEP
-		case "RSA":
-			return isHybrid || isSM2
-		case "ECC":
-			return isHybrid || isOAEP && (key != "ECC_NIST_P521" || p.spec != "RSA_2048")
-		case "SM2":
-			return isOAEP || isSM2
-		default:
-			return false
-		}
-	}
-	for _, value := range kmsapi.KeySpec("").Values() {
-		key := kmsapi.KeySpec(value)
-		for _, p := range pairs {
-			switch err := keywrap.Suits(key, p.alg, p.spec); {
-			case want(key, p) && err != nil:
-				t.Errorf("%s with %s: %v", key, p, err)
-			case !want(key, p) && kmsapi.CodeOf(err) != kmsapi.UnsupportedOperation:
-				t.Errorf("%s with %s: %v", key, p, err)
-			}
-		}
-	}
-	if err := keywrap.Suits("SYMMETRIC_DEFAULT", "RSAES_PKCS1_V1_5", "RSA_2048"); kmsapi.CodeOf(err) != kmsapi.UnsupportedOperation {
-		t.Error(err)
-	}
-}
-
 func TestWhatIsWrappedUnwraps(t *testing.T) {
 	t.Parallel()
 	for _, p := range pairs {

@@ -10,11 +10,8 @@ import (
 	"kastellan.dev/internal/kmsapi"
 )
 
-// Limits of import tokens.
-const (
-	Validity     = 24 * time.Hour // from GetParametersForImport to ImportKeyMaterial
-	MaxTokenSize = 6144           // bytes, sealed
-)
+// MaxTokenSize is the longest import token that the KMS API carries, in bytes.
+const MaxTokenSize = 6144
 
 const (
 	tokenPurpose    = "import token"
