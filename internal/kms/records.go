@@ -59,10 +59,22 @@ type keyRecord struct {
 	// the primary Region changes; empty otherwise.
 	Transition kmsapi.KeyState `json:",omitempty"`
 
+	// The one material of records that were written before keys could have several.
+	OnlyMaterialID   string `json:"MaterialID,omitempty"`
+	OnlyMaterialData []byte `json:"MaterialData,omitempty"`
+
 	DeletionDate time.Time `json:",omitzero"`
 	// PendingWindow is the waiting period, in days, of a primary key that waits for its
 	// replicas to be deleted.
 	PendingWindow int `json:",omitempty"`
+}
+
+// upgrade brings an old record into the form of today. It is stored so with the next change.
+func (k *keyRecord) upgrade() {
+	if k.OnlyMaterialData != nil {
+		k.Materials = []keyMaterial{{ID: k.OnlyMaterialID, Data: k.OnlyMaterialData}}
+		k.OnlyMaterialID, k.OnlyMaterialData = "", nil
+	}
 }
 
 func (k *keyRecord) path() string { return path(keyPrefix, k.Account, k.Region, k.ID) }
@@ -174,6 +186,9 @@ func decode[T any](p string, value []byte) (*T, error) {
 	rec := new(T)
 	if err := json.Unmarshal(value, rec); err != nil {
 		return nil, fmt.Errorf("reading the record %s: %w", p, err)
+	}
+	if old, ok := any(rec).(interface{ upgrade() }); ok {
+		old.upgrade()
 	}
 	return rec, nil
 }

@@ -2,6 +2,7 @@ package kms_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -149,4 +150,42 @@ func TestAStoreThatCannotBeResumedIsNoUse(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, err, tc.code)
 		}
 	}
+}
+
+// A record as it was written when a key had one material.
+func TestRecordsWithOneMaterialStillOpen(t *testing.T) {
+	t.Parallel()
+	db := newMemory()
+	w := newWorldOn(t, db)
+	key := w.createKey(&kmsapi.CreateKeyRequest{})
+	sealed := w.encrypt(key.KeyID, "old")
+	w.s.Close()
+	at := "key/" + account + "/" + region + "/" + key.KeyID
+	if _, err := db.Update(t.Context(), func(tx store.Tx) error {
+		value, _, err := tx.Get(at)
+		if err != nil {
+			return err
+		}
+		var rec map[string]any
+		if err := json.Unmarshal(value, &rec); err != nil {
+			return err
+		}
+		only := rec["Materials"].([]any)[0].(map[string]any)
+		delete(rec, "Materials")
+		rec["MaterialID"], rec["MaterialData"] = only["ID"], only["Data"]
+		if value, err = json.Marshal(rec); err != nil {
+			return err
+		}
+		return tx.Put(at, value)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	if id := w.opens(sealed, "old"); id != key.CurrentKeyMaterialID {
+		t.Errorf("opened by %s", id)
+	}
+	wantCode(t, w.rotate(key.KeyID), "")
+	w.rotated(key.KeyID, 1)
+	w.restart()
+	w.opens(sealed, "old")
 }
