@@ -42,6 +42,7 @@ func (edwardsFamily) open(material []byte) (opened, error) {
 	return opened{marshalSPKI(idEd25519, public), edwardsPublic(public), k}, nil
 }
 
+// openPublic takes any 32 bytes: those that are no point of the curve verify nothing.
 func (edwardsFamily) openPublic(spki []byte) (opened, error) {
 	public, err := parseSPKI(spki, idEd25519)
 	if err != nil {

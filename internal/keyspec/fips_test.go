@@ -22,13 +22,13 @@ func TestWithFIPS(t *testing.T) {
 		t.Skip("this is that process")
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v",
-		"-test.run=^(TestEveryCell|TestTextsOfRefusals|TestKeysPrintAsTheirSpec|TestRoundTrips|TestRefusedByFIPS|TestForeignMaterial)$")
+		"-test.run=^(TestEveryCell|TestTextsOfRefusals|TestKeysPrintAsTheirSpec|TestRoundTrips|TestRefusedByFIPS|TestForeignMaterial|TestSmallExponents)$")
 	cmd.Env = append(os.Environ(), "GODEBUG=fips140=only")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, ran := range []string{"TestEveryCell/RSA_2048", "TestEveryCell/ML_KEM_768", "TestRoundTrips/ECC_NIST_P521", "TestRefusedByFIPS"} {
+	for _, ran := range []string{"TestEveryCell/RSA_2048", "TestEveryCell/ML_KEM_768", "TestRoundTrips/ECC_NIST_P521", "TestRefusedByFIPS", "TestSmallExponents"} {
 		if !strings.Contains(string(out), "--- PASS: "+ran) {
 			t.Errorf("%s did not run:\n%s", ran, out)
 		}

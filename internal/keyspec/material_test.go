@@ -300,11 +300,17 @@ func TestBadMaterialOfRSA(t *testing.T) {
 		refused(t, s, what, pack(k))
 	}
 	refused(t, s, "factors that are not prime", pack(compositeRSA(t)))
+	large := good
+	large.N, large.D = new(big.Int).Lsh(good.N, 8192), new(big.Int).Lsh(good.D, 8192)
+	refused(t, s, "numbers of 10240 bits", pack(large))
+	q := p
+	q.PrivateKey = parsed[pkcs8](t, materialOf(keyspec.Of(kmsapi.RSA3072))).PrivateKey
+	refused(t, s, "3072 bits", der(t, q))
 	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := p
+	q = p
 	q.PrivateKey = x509.MarshalPKCS1PrivateKey(small)
 	refused(t, s, "1024 bits", der(t, q))
 	q = p
@@ -356,12 +362,9 @@ func compositeRSA(t *testing.T) rsaKey {
 	}
 }
 
-// TestSmallExponents accepts what old programs made.
+// TestSmallExponents accepts what old programs made, unless it must be approved.
 func TestSmallExponents(t *testing.T) {
 	t.Parallel()
-	if enforced() {
-		t.Skip("only exponents above 65536 are approved")
-	}
 	one, e := big.NewInt(1), big.NewInt(3)
 	for {
 		p, err1 := rand.Prime(rand.Reader, 1024)
@@ -377,6 +380,10 @@ func TestSmallExponents(t *testing.T) {
 		}
 		outer := parsed[pkcs8](t, materialOf(keyspec.Of(kmsapi.RSA2048)))
 		outer.PrivateKey = der(t, rsaKey{0, n, 3, d, p, q, new(big.Int).Mod(d, p1), new(big.Int).Mod(d, q1), new(big.Int).ModInverse(q, p)})
+		if enforced() {
+			refused(t, keyspec.Of(kmsapi.RSA2048), "exponent 3", der(t, outer))
+			return
+		}
 		k := open(t, keyspec.Of(kmsapi.RSA2048), der(t, outer))
 		signature, err := k.Sign(kmsapi.RSASSAPssSHA256, kmsapi.MessageRaw, []byte("a"))
 		if err != nil || k.Verify(kmsapi.RSASSAPssSHA256, "", []byte("a"), signature) != nil {

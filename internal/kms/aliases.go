@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/store"
 )
@@ -80,9 +81,27 @@ func (c *call) updateAlias(ctx context.Context, in *kmsapi.UpdateAliasRequest) (
 		if err := c.authorize(c.op.Permission, kmsapi.KeyARN(rec.Region, rec.Account, rec.KeyID)); err != nil {
 			return err
 		}
+		if err := interchangeable(tx, rec, k); err != nil {
+			return err
+		}
 		rec.Updated = c.s.now().UTC()
 		return c.point(tx, rec, k)
 	})
+}
+
+// interchangeable refuses to move an alias between keys of different kinds:
+// whoever uses the alias expects the same operations to work.
+func interchangeable(r store.Reader, rec *aliasRecord, k *keyEntry) error {
+	old, err := load[keyRecord](r, path(keyPrefix, rec.Account, rec.Region, rec.KeyID))
+	if err != nil || old == nil {
+		return err
+	}
+	spec := keyspec.Of(old.Spec)
+	if spec == nil || spec.Symmetric() != k.spec.Symmetric() || spec.HMAC() != k.spec.HMAC() || old.Usage != k.Usage {
+		return invalid("An alias can be moved only between KMS keys of the same type and key usage: %s is a %s key for %s, %s a %s key for %s.",
+			old.arn(), old.Spec, old.Usage, k.ARN, k.Spec, k.Usage)
+	}
+	return nil
 }
 
 // point makes an alias that of key k, which must still be there and not be about to go.

@@ -352,6 +352,11 @@ func TestAliases(t *testing.T) {
 	if len(one.Aliases) != 1 || one.Aliases[0].AliasName != "alias/3" {
 		t.Errorf("%+v", one)
 	}
+	for _, in := range []kmsapi.CreateKeyRequest{
+		{KeySpec: kmsapi.HMAC256, KeyUsage: kmsapi.GenerateVerifyMac}, {KeySpec: kmsapi.RSA2048, KeyUsage: kmsapi.EncryptDecrypt},
+	} {
+		wantCode(t, update("alias/1", w.createKey(&in).KeyID), kmsapi.Validation)
+	}
 	must(do[kmsapi.ScheduleKeyDeletionResponse](w, root(account), "ScheduleKeyDeletion", &kmsapi.ScheduleKeyDeletionRequest{KeyID: a.KeyID}))(t)
 	wantCode(t, update("alias/1", a.KeyID), kmsapi.KMSInvalidState)
 	wantCode(t, update("alias/3", b.KeyID), "")
