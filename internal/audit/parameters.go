@@ -17,6 +17,7 @@ import (
 // lower-camel name, and those it leaves out ("").
 var renamed = map[string]string{
 	"CloudHsmClusterId": "clusterId",
+	"GrantToken":        "",
 	"GrantTokens":       "",
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 func (c *call) deriveSharedSecret(ctx context.Context, in *kmsapi.DeriveSharedSecretRequest) (*kmsapi.DeriveSharedSecretResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	to, err := c.s.recipient(in.Recipient)
@@ -36,8 +36,8 @@ func (c *call) deriveSharedSecret(ctx context.Context, in *kmsapi.DeriveSharedSe
 	return out, nil
 }
 
-func (c *call) encapsulate(_ context.Context, in *kmsapi.EncapsulateRequest) (*kmsapi.EncapsulateResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens}).check(); err != nil {
+func (c *call) encapsulate(ctx context.Context, in *kmsapi.EncapsulateRequest) (*kmsapi.EncapsulateResponse, error) {
+	if err := (options{grantTokens: in.GrantTokens}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	k, err := c.use(in.KeyID)
@@ -62,7 +62,7 @@ func (c *call) encapsulate(_ context.Context, in *kmsapi.EncapsulateRequest) (*k
 }
 
 func (c *call) decapsulate(ctx context.Context, in *kmsapi.DecapsulateRequest) (*kmsapi.DecapsulateResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	k, private, err := c.usePrivate(ctx, in.KeyID)

@@ -2,6 +2,7 @@ package kms_test
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -97,6 +98,7 @@ func TestNoOperationIsDoneWithoutPermission(t *testing.T) {
 	must(do[kmsapi.Empty](w, root(account), "CreateAlias", &kmsapi.CreateAliasRequest{AliasName: "alias/old", TargetKeyID: key.KeyID}))(t)
 	sealed := must(do[kmsapi.EncryptResponse](w, root(account), "Encrypt", &kmsapi.EncryptRequest{KeyID: key.KeyID, Plaintext: secretBytes("x")}))(t).CiphertextBlob
 	in := requests(key.Arn, store, sealed)
+	maps.Copy(in, grantRequests(w, key.Arn))
 	for _, op := range slices.Concat(kms.Operations(), kms.Extensions()) {
 		if in[op.Name] == nil {
 			t.Errorf("%s is not tested: add a request for it", op.Name)

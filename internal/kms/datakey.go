@@ -63,7 +63,7 @@ func (d dataKey) make(ctx context.Context, c *call) (m made, err error) {
 }
 
 func (c *call) generateDataKey(ctx context.Context, in *kmsapi.GenerateDataKeyRequest) (*kmsapi.GenerateDataKeyResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	to, err := c.s.recipient(in.Recipient)
@@ -85,7 +85,7 @@ func (c *call) generateDataKey(ctx context.Context, in *kmsapi.GenerateDataKeyRe
 }
 
 func (c *call) generateDataKeyWithoutPlaintext(ctx context.Context, in *kmsapi.GenerateDataKeyWithoutPlaintextRequest) (*kmsapi.GenerateDataKeyWithoutPlaintextResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	d := dataKey{keyID: in.KeyID, context: in.EncryptionContext, spec: in.KeySpec, size: in.NumberOfBytes, dryRun: in.DryRun}

@@ -55,7 +55,7 @@ func (d dataKeyPair) make(ctx context.Context, c *call) (p pair, err error) {
 }
 
 func (c *call) generateDataKeyPair(ctx context.Context, in *kmsapi.GenerateDataKeyPairRequest) (*kmsapi.GenerateDataKeyPairResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	to, err := c.s.recipient(in.Recipient)
@@ -78,7 +78,7 @@ func (c *call) generateDataKeyPair(ctx context.Context, in *kmsapi.GenerateDataK
 }
 
 func (c *call) generateDataKeyPairWithoutPlaintext(ctx context.Context, in *kmsapi.GenerateDataKeyPairWithoutPlaintextRequest) (*kmsapi.GenerateDataKeyPairWithoutPlaintextResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	p, err := dataKeyPair{keyID: in.KeyID, context: in.EncryptionContext, spec: in.KeyPairSpec, dryRun: in.DryRun}.make(ctx, c)

@@ -25,6 +25,7 @@ type call struct {
 	decided   bool // somebody asked whether the caller may
 	resources []audit.Resource
 	notes     map[string]string // additionalEventData
+	shown     any               // what the record shows instead of the answer
 }
 
 // Do runs an operation for a caller who has been authenticated, on a request
@@ -302,6 +303,9 @@ func (c *call) record(in, out any, err error) *audit.Record {
 func (c *call) responseElements(out any, err error) json.RawMessage {
 	if err != nil || c.op.ReadOnly {
 		return nil
+	}
+	if c.shown != nil {
+		out = c.shown
 	}
 	return audit.Parameters(out)
 }

@@ -36,7 +36,7 @@ func (s *Service) tendDue() {
 	now := s.now().UTC().Truncate(time.Millisecond)
 	for _, k := range s.mirror.dueKeys(now) {
 		var err error
-		if k.pendingDeletion() && !k.DeletionDate.After(now) {
+		if k.deletionDue(now) {
 			err = s.deleteKey(k)
 		} else {
 			err = s.tend(k, now)
@@ -113,43 +113,67 @@ func (s *Service) endTransition(tx store.Tx, k *keyRecord) ([]happening, error) 
 	}
 }
 
-// deleteKey deletes the key's record, its aliases and its reservation, and
-// leaves material in a custom key store to destroyUnclaimed.
+// deleteKey deletes the key's grants, in as many transactions as there are
+// batches of them, and with the last one the key.
 func (s *Service) deleteKey(k *keyEntry) error {
-	deleted := false
-	err := s.update(s.ctx, func(tx store.Tx) error {
-		deleted = false
-		rec, err := load[keyRecord](tx, k.path())
-		if err != nil || rec == nil || !rec.pendingDeletion() || rec.DeletionDate.After(s.now()) {
-			return err // gone already, or cancelled
-		}
-		deleted = true
-		if err := deleteAliases(tx, rec); err != nil {
+	for more := true; more; {
+		deleted := false
+		err := s.update(s.ctx, func(tx store.Tx) (err error) {
+			deleted, more, err = s.deleteSome(tx, k)
+			return err
+		})
+		if err != nil {
 			return err
 		}
-		if err := leave(tx, rec, s.now()); err != nil {
-			return err
+		if deleted {
+			s.forgetKey(k)
 		}
-		if rec.XksKeyID != "" {
-			if err := tx.Delete(reservationPath(rec.StoreID, rec.XksKeyID)); err != nil {
-				return err
-			}
-		}
-		if rec.StoreID != "" {
-			orphan := &materialRecord{Account: rec.Account, Region: rec.Region, StoreID: rec.StoreID, Key: k.current.key}
-			if err := save(tx, orphan.path(), orphan); err != nil {
-				return err
-			}
-		}
-		return tx.Delete(rec.path())
-	})
-	if deleted && err == nil {
-		for i := range k.versions {
-			s.forget(s.ctx, k, k.versions[i].materialID)
-		}
-		s.recordEvent(k.Account, k.Region, "DeleteKey", k.ARN, map[string]string{"customKeyStoreId": k.StoreID})
 	}
-	return err
+	return nil
+}
+
+// deleteSome is one transaction of deleteKey.
+func (s *Service) deleteSome(tx store.Tx, k *keyEntry) (deleted, more bool, err error) {
+	rec, err := load[keyRecord](tx, k.path())
+	if err != nil || rec == nil || !rec.deletionDue(s.now()) {
+		return false, false, err // gone already, or cancelled
+	}
+	all, err := removeGrants(tx, rec.Account, rec.Region, rec.ID)
+	if err != nil || !all {
+		return false, true, err
+	}
+	return true, false, s.deleteRecord(tx, rec)
+}
+
+// deleteRecord deletes the key's record, its aliases and its reservation, and
+// leaves material in a custom key store to destroyUnclaimed.
+func (s *Service) deleteRecord(tx store.Tx, k *keyRecord) error {
+	if err := deleteAliases(tx, k); err != nil {
+		return err
+	}
+	if err := leave(tx, k, s.now()); err != nil {
+		return err
+	}
+	if k.XksKeyID != "" {
+		if err := tx.Delete(reservationPath(k.StoreID, k.XksKeyID)); err != nil {
+			return err
+		}
+	}
+	if k.StoreID != "" {
+		orphan := &materialRecord{Account: k.Account, Region: k.Region, StoreID: k.StoreID, Key: k.keyOf(k.currentMaterial())}
+		if err := save(tx, orphan.path(), orphan); err != nil {
+			return err
+		}
+	}
+	return tx.Delete(k.path())
+}
+
+// forgetKey clears what is held of a key that is deleted.
+func (s *Service) forgetKey(k *keyEntry) {
+	for i := range k.versions {
+		s.forget(s.ctx, k, k.versions[i].materialID)
+	}
+	s.recordEvent(k.Account, k.Region, "DeleteKey", k.ARN, map[string]string{"customKeyStoreId": k.StoreID})
 }
 
 func deleteAliases(tx store.Tx, k *keyRecord) error {

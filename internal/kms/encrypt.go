@@ -15,10 +15,11 @@ type options struct {
 	contexts    []map[string]string
 }
 
-// check refuses what this version does not do, before anything else happens.
-func (o options) check() error {
-	if len(o.grantTokens) > 0 {
-		return kmsapi.Errorf(kmsapi.InvalidGrantToken, "The grant token does not belong to any grant.")
+// check refuses grant tokens that are none and contexts that are too long,
+// before anything else happens.
+func (o options) check(ctx context.Context, c *call) error {
+	if err := c.checkGrantTokens(ctx, o.grantTokens); err != nil {
+		return err
 	}
 	for _, context := range o.contexts {
 		if size := blob.ContextSize(context); size > blob.MaxContextSize {
@@ -85,7 +86,7 @@ func (c *call) seal(ctx context.Context, e cipher, plaintext []byte) (ciphertext
 }
 
 func (c *call) encrypt(ctx context.Context, in *kmsapi.EncryptRequest) (*kmsapi.EncryptResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	k, err := c.use(in.KeyID)
@@ -107,7 +108,7 @@ func (c *call) encrypt(ctx context.Context, in *kmsapi.EncryptRequest) (*kmsapi.
 }
 
 func (c *call) decrypt(ctx context.Context, in *kmsapi.DecryptRequest) (*kmsapi.DecryptResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	blind, err := ignoresCiphertext(in.DryRun, in.DryRunModifiers)
@@ -152,7 +153,7 @@ func ignoresCiphertext(dry bool, modifiers []kmsapi.DryRunModifierType) (bool, e
 
 func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kmsapi.ReEncryptResponse, error) {
 	contexts := []map[string]string{in.SourceEncryptionContext, in.DestinationEncryptionContext}
-	if err := (options{grantTokens: in.GrantTokens, contexts: contexts}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens, contexts: contexts}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	blind, err := ignoresCiphertext(in.DryRun, in.DryRunModifiers)

@@ -5,8 +5,10 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -310,9 +312,9 @@ func (plainSealer) Seal(purpose, context string, plaintext []byte) ([]byte, erro
 }
 
 func (plainSealer) Open(purpose, context string, sealed []byte) ([]byte, error) {
-	var out []byte
-	_, err := fmt.Sscanf(string(sealed[len(purpose)+len(context)+2:]), "%x", &out)
-	if err != nil || fmt.Sprintf("%s|%s|", purpose, context) != string(sealed[:len(purpose)+len(context)+2]) {
+	rest, ok := strings.CutPrefix(string(sealed), purpose+"|"+context+"|")
+	out, err := hex.DecodeString(rest)
+	if err != nil || !ok {
 		return nil, errors.New("sealed for something else")
 	}
 	return out, nil

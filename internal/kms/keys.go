@@ -8,7 +8,10 @@ import (
 	"kastellan.dev/internal/store"
 )
 
-func (c *call) describeKey(_ context.Context, in *kmsapi.DescribeKeyRequest) (*kmsapi.DescribeKeyResponse, error) {
+func (c *call) describeKey(ctx context.Context, in *kmsapi.DescribeKeyRequest) (*kmsapi.DescribeKeyResponse, error) {
+	if err := c.checkGrantTokens(ctx, in.GrantTokens); err != nil {
+		return nil, err
+	}
 	k, err := c.use(in.KeyID)
 	if err != nil {
 		return nil, err
@@ -177,6 +180,9 @@ func (c *call) scheduleKeyDeletion(ctx context.Context, in *kmsapi.ScheduleKeyDe
 
 func (c *call) cancelKeyDeletion(ctx context.Context, in *kmsapi.CancelKeyDeletionRequest) (*kmsapi.CancelKeyDeletionResponse, error) {
 	k, err := c.change(ctx, in.KeyID, func(k *keyRecord) error {
+		if k.deletionDue(c.s.now()) {
+			return keyNotFound(k.arn()) // what it consists of is being deleted
+		}
 		k.DeletionDate, k.PendingWindow = time.Time{}, 0
 		k.Enabled = false
 		return nil

@@ -7,7 +7,7 @@ import (
 )
 
 func (c *call) generateMac(ctx context.Context, in *kmsapi.GenerateMacRequest) (*kmsapi.GenerateMacResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	k, private, err := c.usePrivate(ctx, in.KeyID)
@@ -25,7 +25,7 @@ func (c *call) generateMac(ctx context.Context, in *kmsapi.GenerateMacRequest) (
 }
 
 func (c *call) verifyMac(ctx context.Context, in *kmsapi.VerifyMacRequest) (*kmsapi.VerifyMacResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	k, private, err := c.usePrivate(ctx, in.KeyID)

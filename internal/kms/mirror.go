@@ -48,6 +48,7 @@ type tables struct {
 	material map[string]*materialRecord
 	timed    map[string]*keyEntry // keys for which the sweeper has something to do one day
 	counts   map[place]int        // keys of an account in a Region
+	grants   grantIndex
 }
 
 func newMirror(log *slog.Logger, onChange func()) *mirror {
@@ -62,6 +63,7 @@ func newTables() tables {
 		material: make(map[string]*materialRecord),
 		timed:    make(map[string]*keyEntry),
 		counts:   make(map[place]int),
+		grants:   newGrantIndex(),
 	}
 }
 
@@ -149,6 +151,8 @@ func (t *tables) apply(log *slog.Logger, e store.Entry) {
 		err = applyRecord(t.stores, e)
 	case strings.HasPrefix(e.Key, materialPrefix):
 		err = applyRecord(t.material, e)
+	case strings.HasPrefix(e.Key, grantPrefix):
+		err = t.grants.apply(e)
 	}
 	if err != nil {
 		log.Error("a stored record cannot be read", "path", e.Key, "error", err)

@@ -82,6 +82,11 @@ func (k *keyRecord) arn() string  { return kmsapi.KeyARN(k.Region, k.Account, k.
 
 func (k *keyRecord) pendingDeletion() bool { return !k.DeletionDate.IsZero() }
 
+// deletionDue tells that the waiting period is over: there is no way back.
+func (k *keyRecord) deletionDue(now time.Time) bool {
+	return k.pendingDeletion() && !k.DeletionDate.After(now)
+}
+
 // newMaterial is what a key store is told of the key.
 func (k *keyRecord) newMaterial() keystore.NewKey {
 	return keystore.NewKey{ID: k.ID, ARN: k.arn(), XksKeyID: k.XksKeyID, Spec: k.Spec}

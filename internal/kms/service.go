@@ -54,12 +54,13 @@ type Config struct {
 type Quotas struct {
 	Keys          int     // 100,000
 	AliasesPerKey int     // 50
+	GrantsPerKey  int     // 50,000
 	KeyStores     int     // 10
 	KeyStoreRate  float64 // cryptographic requests per second and custom key store: 1,800
 }
 
 func (q *Quotas) defaults() {
-	for value, standard := range map[*int]int{&q.Keys: 100_000, &q.AliasesPerKey: 50, &q.KeyStores: 10} {
+	for value, standard := range map[*int]int{&q.Keys: 100_000, &q.AliasesPerKey: 50, &q.GrantsPerKey: 50_000, &q.KeyStores: 10} {
 		if *value == 0 {
 			*value = standard
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 func (c *call) sign(ctx context.Context, in *kmsapi.SignRequest) (*kmsapi.SignResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens}).check(); err != nil {
+	if err := (options{grantTokens: in.GrantTokens}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	k, private, err := c.usePrivate(ctx, in.KeyID)
@@ -24,8 +24,8 @@ func (c *call) sign(ctx context.Context, in *kmsapi.SignRequest) (*kmsapi.SignRe
 	return &kmsapi.SignResponse{KeyID: k.ARN, Signature: signature, SigningAlgorithm: in.SigningAlgorithm}, nil
 }
 
-func (c *call) verify(_ context.Context, in *kmsapi.VerifyRequest) (*kmsapi.VerifyResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens}).check(); err != nil {
+func (c *call) verify(ctx context.Context, in *kmsapi.VerifyRequest) (*kmsapi.VerifyResponse, error) {
+	if err := (options{grantTokens: in.GrantTokens}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	k, err := c.use(in.KeyID)
@@ -45,8 +45,8 @@ func (c *call) verify(_ context.Context, in *kmsapi.VerifyRequest) (*kmsapi.Veri
 	return &kmsapi.VerifyResponse{KeyID: k.ARN, SignatureValid: true, SigningAlgorithm: in.SigningAlgorithm}, nil
 }
 
-func (c *call) getPublicKey(_ context.Context, in *kmsapi.GetPublicKeyRequest) (*kmsapi.GetPublicKeyResponse, error) {
-	if err := (options{grantTokens: in.GrantTokens}).check(); err != nil {
+func (c *call) getPublicKey(ctx context.Context, in *kmsapi.GetPublicKeyRequest) (*kmsapi.GetPublicKeyResponse, error) {
+	if err := (options{grantTokens: in.GrantTokens}).check(ctx, c); err != nil {
 		return nil, err
 	}
 	k, err := c.use(in.KeyID)

@@ -3,6 +3,29 @@ package kmsapi
 // GrantOperation is an operation that a grant can allow.
 type GrantOperation string
 
+// The operations that a grant can allow.
+const (
+	GrantDecrypt                             GrantOperation = "Decrypt"
+	GrantEncrypt                             GrantOperation = "Encrypt"
+	GrantGenerateDataKey                     GrantOperation = "GenerateDataKey"
+	GrantGenerateDataKeyWithoutPlaintext     GrantOperation = "GenerateDataKeyWithoutPlaintext"
+	GrantReEncryptFrom                       GrantOperation = "ReEncryptFrom"
+	GrantReEncryptTo                         GrantOperation = "ReEncryptTo"
+	GrantSign                                GrantOperation = "Sign"
+	GrantVerify                              GrantOperation = "Verify"
+	GrantGetPublicKey                        GrantOperation = "GetPublicKey"
+	GrantCreateGrant                         GrantOperation = "CreateGrant"
+	GrantRetireGrant                         GrantOperation = "RetireGrant"
+	GrantDescribeKey                         GrantOperation = "DescribeKey"
+	GrantGenerateDataKeyPair                 GrantOperation = "GenerateDataKeyPair"
+	GrantGenerateDataKeyPairWithoutPlaintext GrantOperation = "GenerateDataKeyPairWithoutPlaintext"
+	GrantGenerateMac                         GrantOperation = "GenerateMac"
+	GrantVerifyMac                           GrantOperation = "VerifyMac"
+	GrantDeriveSharedSecret                  GrantOperation = "DeriveSharedSecret"
+	GrantEncapsulate                         GrantOperation = "Encapsulate"
+	GrantDecapsulate                         GrantOperation = "Decapsulate"
+)
+
 // Values lists the enumeration.
 func (GrantOperation) Values() []string {
 	return []string{"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo", "Sign", "Verify", "GetPublicKey", "CreateGrant", "RetireGrant", "DescribeKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "GenerateMac", "VerifyMac", "DeriveSharedSecret", "Encapsulate", "Decapsulate"}

@@ -1,0 +1,85 @@
+package kms
+
+import (
+	"slices"
+	"strings"
+
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/policy"
+)
+
+// checkPrincipal admits the ARNs of principals that a grant can be for: an
+// account (its root), an IAM user, a role, a session of a role or a federated
+// user, of the Region's partition. Whether the principal exists is unknown here.
+func checkPrincipal(arn, region string) error {
+	if a, ok := kmsapi.ParseARN(arn); ok && a.Partition == kmsapi.PartitionOf(region) && isPrincipal(a) {
+		return nil
+	}
+	return kmsapi.Errorf(kmsapi.InvalidArn, "ARN does not refer to a valid principal: %s", arn)
+}
+
+func isPrincipal(a kmsapi.ARN) bool {
+	if a.Region != "" || !isAccountID(a.Account) || strings.Contains(a.Resource, ":") {
+		return false
+	}
+	kind, name, named := strings.Cut(a.Resource, "/")
+	parts := strings.Split(name, "/")
+	whole := !slices.Contains(parts, "")
+	switch a.Service + ":" + kind {
+	case "iam:root":
+		return !named
+	case "iam:user", "iam:role":
+		return whole // a path may come before the name
+	case "sts:assumed-role":
+		return whole && len(parts) == 2 // the role's name without its path, and the session's
+	case "sts:federated-user":
+		return whole && len(parts) == 1
+	default:
+		return false
+	}
+}
+
+func isAccountID(s string) bool {
+	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
+}
+
+// isServicePrincipal tells the form of services' names, as "rds.amazonaws.com".
+func isServicePrincipal(name string) bool {
+	service, found := strings.CutSuffix(strings.TrimSuffix(name, ".cn"), ".amazonaws.com")
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-."
+	return found && len(name) <= 256 && strings.Trim(service, letters) == "" && !slices.Contains(strings.Split(service, "."), "")
+}
+
+// accountARN is the ARN that stands for an account as a principal.
+func accountARN(region, account string) string {
+	return "arn:" + kmsapi.PartitionOf(region) + ":iam::" + account + ":root"
+}
+
+// speaksFor tells whether the caller may act as the principal of a grant on
+// the resource: it is that principal, is a session of that role, or belongs to
+// that account and is allowed by the account's own policies.
+func (c *call) speaksFor(principal, resource string) bool {
+	if principal == "" {
+		return false
+	}
+	if principal == c.caller.ARN || isSessionOf(c.caller.ARN, principal) {
+		return true
+	}
+	return principal == accountARN(c.caller.Region, c.caller.Account) && c.caller.Allows(c.op.Permission, resource) == policy.Allow
+}
+
+// isSessionOf tells whether an ARN is that of a session of a role. It has the
+// role's name, which is unique in the account, and not the role's path.
+func isSessionOf(session, role string) bool {
+	s, ok := kmsapi.ParseARN(session)
+	if !ok || s.Service != "sts" {
+		return false
+	}
+	r, ok := kmsapi.ParseARN(role)
+	if !ok || r.Service != "iam" || r.Partition != s.Partition || r.Account != s.Account || !strings.HasPrefix(r.Resource, "role/") {
+		return false
+	}
+	assumed, isRole := strings.CutPrefix(s.Resource, "assumed-role/")
+	name, _, _ := strings.Cut(assumed, "/")
+	return isRole && name == r.Resource[strings.LastIndexByte(r.Resource, '/')+1:]
+}
