@@ -339,7 +339,7 @@ func TestAGrantIsListedAsItWasMade(t *testing.T) {
 
 func TestANamedGrantIsMadeOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, withKeyring(t))
 	key := w.createKey(&kmsapi.CreateKeyRequest{})
 	ask := func(change ...grantChange) *kmsapi.CreateGrantResponse {
 		return w.grant(key.KeyID, append([]grantChange{
