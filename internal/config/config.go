@@ -66,12 +66,13 @@ type Audit struct {
 type Quotas struct {
 	Keys          int     `yaml:"keys"`
 	AliasesPerKey int     `yaml:"aliases-per-key"`
+	GrantsPerKey  int     `yaml:"grants-per-key"`
 	KeyStores     int     `yaml:"custom-key-stores"`
 	KeyStoreRate  float64 `yaml:"custom-key-store-requests-per-second"`
 }
 
 func (q Quotas) kms() kms.Quotas {
-	return kms.Quotas{Keys: q.Keys, AliasesPerKey: q.AliasesPerKey, KeyStores: q.KeyStores, KeyStoreRate: q.KeyStoreRate}
+	return kms.Quotas{Keys: q.Keys, AliasesPerKey: q.AliasesPerKey, GrantsPerKey: q.GrantsPerKey, KeyStores: q.KeyStores, KeyStoreRate: q.KeyStoreRate}
 }
 
 // Metrics says who may read /metrics, besides this machine.
@@ -189,7 +190,7 @@ func (c *Config) checkRest(p *problems) {
 		p.add(where{"log", "format"}, "is neither text nor json")
 	}
 	for name, value := range map[string]float64{
-		"keys": float64(c.Quotas.Keys), "aliases-per-key": float64(c.Quotas.AliasesPerKey),
+		"keys": float64(c.Quotas.Keys), "aliases-per-key": float64(c.Quotas.AliasesPerKey), "grants-per-key": float64(c.Quotas.GrantsPerKey),
 		"custom-key-stores": float64(c.Quotas.KeyStores), "custom-key-store-requests-per-second": c.Quotas.KeyStoreRate,
 	} {
 		if value < 0 {

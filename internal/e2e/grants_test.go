@@ -27,7 +27,7 @@ func grantServer(t *testing.T) (*kastellantest.Server, *awskms.Client, string) {
 	t.Helper()
 	s := kastellantest.Start(t, kastellantest.Options{Users: []kastellantest.User{
 		{Name: "stranger", Account: "999999999999"},
-		{Name: "nobody", Policy: `{"Version":"2012-10-17","Statement":[]}`},
+		{Name: "nobody", Policy: `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:*","Resource":"*"}]}`},
 	}})
 	return s, s.Client(admin), *s.Key(&awskms.CreateKeyInput{}).Arn
 }

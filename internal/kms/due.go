@@ -139,8 +139,12 @@ func (s *Service) deleteSome(tx store.Tx, k *keyEntry) (deleted, more bool, err 
 		return false, false, err // gone already, or cancelled
 	}
 	all, err := removeGrants(tx, rec.Account, rec.Region, rec.ID)
-	if err != nil || !all {
-		return false, true, err
+	if err != nil {
+		return false, false, err
+	}
+	if !all {
+		rec.Deleting = true
+		return false, true, save(tx, rec.path(), rec)
 	}
 	return true, false, s.deleteRecord(tx, rec)
 }

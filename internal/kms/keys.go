@@ -180,8 +180,8 @@ func (c *call) scheduleKeyDeletion(ctx context.Context, in *kmsapi.ScheduleKeyDe
 
 func (c *call) cancelKeyDeletion(ctx context.Context, in *kmsapi.CancelKeyDeletionRequest) (*kmsapi.CancelKeyDeletionResponse, error) {
 	k, err := c.change(ctx, in.KeyID, func(k *keyRecord) error {
-		if k.deletionDue(c.s.now()) {
-			return keyNotFound(k.arn()) // what it consists of is being deleted
+		if k.Deleting {
+			return keyNotFound(k.arn())
 		}
 		k.DeletionDate, k.PendingWindow = time.Time{}, 0
 		k.Enabled = false

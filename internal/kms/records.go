@@ -64,6 +64,7 @@ type keyRecord struct {
 	OnlyMaterialData []byte `json:"MaterialData,omitempty"`
 
 	DeletionDate time.Time `json:",omitzero"`
+	Deleting     bool      `json:",omitzero"` // part of it is gone: there is no way back
 	// PendingWindow is the waiting period, in days, of a primary key that waits for its
 	// replicas to be deleted.
 	PendingWindow int `json:",omitempty"`
@@ -82,7 +83,7 @@ func (k *keyRecord) arn() string  { return kmsapi.KeyARN(k.Region, k.Account, k.
 
 func (k *keyRecord) pendingDeletion() bool { return !k.DeletionDate.IsZero() }
 
-// deletionDue tells that the waiting period is over: there is no way back.
+// deletionDue tells that the waiting period is over.
 func (k *keyRecord) deletionDue(now time.Time) bool {
 	return k.pendingDeletion() && !k.DeletionDate.After(now)
 }
