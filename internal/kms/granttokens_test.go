@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -103,6 +104,28 @@ func TestGrantTokensThatAreNone(t *testing.T) {
 	}
 	if strings.Contains(string(raw), key.KeyID) {
 		t.Error("the token shows what it names")
+	}
+}
+
+// TestEveryOperationWithGrantTokensChecksThem asks with nothing but a bad token.
+func TestEveryOperationWithGrantTokensChecksThem(t *testing.T) {
+	t.Parallel()
+	w, found := newWorld(t), 0
+	for _, op := range kms.Operations() {
+		request := op.New()
+		tokens := reflect.ValueOf(request).Elem().FieldByName("GrantTokens")
+		if !tokens.IsValid() {
+			continue
+		}
+		found++
+		tokens.Set(reflect.ValueOf([]string{"token"}))
+		_, err := w.s.Do(t.Context(), op, root(account), request)
+		if kmsapi.CodeOf(err) != kmsapi.InvalidGrantToken {
+			t.Errorf("%s: %v", op.Name, err)
+		}
+	}
+	if found != 17 {
+		t.Errorf("%d operations take grant tokens", found)
 	}
 }
 
