@@ -3,7 +3,6 @@ package kms
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"kastellan.dev/internal/keyspec"
@@ -136,23 +135,6 @@ func (c *call) checkOrigin(rec *keyRecord, spec *keyspec.Spec) error {
 	}
 	if ks.State != kmsapi.Connected {
 		return keyStoreState(ks, "CONNECTED")
-	}
-	return nil
-}
-
-func checkTags(tags []kmsapi.Tag) error {
-	if len(tags) > 50 {
-		return kmsapi.Errorf(kmsapi.TagInvalid, "Too many tags")
-	}
-	seen := make(map[string]bool, len(tags))
-	for _, tag := range tags {
-		if strings.HasPrefix(strings.ToLower(tag.TagKey), "aws:") {
-			return kmsapi.Errorf(kmsapi.TagInvalid, "Tags beginning with aws: are reserved")
-		}
-		if seen[tag.TagKey] {
-			return kmsapi.Errorf(kmsapi.TagInvalid, "Duplicate tag keys")
-		}
-		seen[tag.TagKey] = true
 	}
 	return nil
 }

@@ -24,6 +24,8 @@ type call struct {
 
 	decided   bool // somebody asked whether the caller may
 	resources []audit.Resource
+	keys      []*keyEntry       // those that the call was allowed to use,
+	held      [2]*keyEntry      // where they are
 	notes     map[string]string // additionalEventData
 	shown     any               // what the record shows instead of the answer
 }
@@ -33,13 +35,16 @@ type call struct {
 // the table says. The call is refused if its record cannot be written.
 func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller, in any) (any, error) {
 	c := &call{s: s, caller: caller, op: op}
+	c.keys = c.held[:0]
 	out, err := c.run(ctx, in)
-	if werr := s.audit.Write(ctx, c.record(in, out, err)); werr != nil {
+	record := c.record(in, out, err)
+	if werr := s.audit.Write(ctx, record); werr != nil {
 		return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
 	}
 	if err != nil {
 		return nil, err
 	}
+	c.countUses(record)
 	return out, nil
 }
 
@@ -126,7 +131,7 @@ func (c *call) find(id, permission string) (*keyEntry, error) {
 	if err := c.authorize(permission, k.ARN); err != nil {
 		return nil, err
 	}
-	c.about("AWS::KMS::Key", k.ARN)
+	c.aboutKey(k)
 	return k, nil
 }
 
@@ -246,6 +251,12 @@ func (c *call) reaching(k *keyEntry, v *keyVersion) error {
 // onBehalf tells a key store for whom it works.
 func (c *call) onBehalf() keystore.Call {
 	return keystore.Call{PrincipalARN: c.caller.ARN, Operation: c.op.Name, RequestID: c.caller.RequestID}
+}
+
+// aboutKey notes a key that the caller may use.
+func (c *call) aboutKey(k *keyEntry) {
+	c.about("AWS::KMS::Key", k.ARN)
+	c.keys = append(c.keys, k)
 }
 
 func (c *call) about(kind, arn string) {

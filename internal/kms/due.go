@@ -158,6 +158,9 @@ func (s *Service) deleteRecord(tx store.Tx, k *keyRecord) error {
 	if err := leave(tx, k, s.now()); err != nil {
 		return err
 	}
+	if err := tx.Delete(k.usagePath()); err != nil {
+		return err
+	}
 	if k.XksKeyID != "" {
 		if err := tx.Delete(reservationPath(k.StoreID, k.XksKeyID)); err != nil {
 			return err

@@ -37,7 +37,11 @@ func openMarker(marker, within string) (string, error) {
 	}
 	after, err := base64.RawURLEncoding.DecodeString(marker)
 	if err != nil || !strings.HasPrefix(string(after), within) {
-		return "", kmsapi.Errorf(kmsapi.InvalidMarker, "The marker is not one that this operation gave for this account and Region.")
+		return "", invalidMarker()
 	}
 	return string(after), nil
+}
+
+func invalidMarker() error {
+	return kmsapi.Errorf(kmsapi.InvalidMarker, "The marker is not one that this operation gave for this account and Region.")
 }

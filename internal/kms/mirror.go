@@ -22,6 +22,7 @@ type keyEntry struct {
 	current  *keyVersion  // the one that encrypts; nil if there has never been material
 	due      time.Time    // when the sweeper is to look at the key; zero: never
 	public   func() (keyspec.PublicKey, error)
+	use      *keyUse // shared by all entries of the key
 }
 
 // place is what an id or a name is unique in.
@@ -49,6 +50,7 @@ type tables struct {
 	timed    map[string]*keyEntry // keys for which the sweeper has something to do one day
 	counts   map[place]int        // keys of an account in a Region
 	grants   grantIndex
+	tracking time.Time // since when the use of keys is followed
 }
 
 func newMirror(log *slog.Logger, onChange func()) *mirror {
@@ -94,6 +96,7 @@ func (m *mirror) snapshot(rev store.Revision, r store.Reader) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	next.keepUses(&m.tables)
 	m.tables = next
 	m.advance(rev)
 	select {
@@ -153,6 +156,10 @@ func (t *tables) apply(log *slog.Logger, e store.Entry) {
 		err = applyRecord(t.material, e)
 	case strings.HasPrefix(e.Key, grantPrefix):
 		err = t.grants.apply(e)
+	case strings.HasPrefix(e.Key, usagePrefix):
+		err = t.applyUse(e)
+	case e.Key == trackingAt:
+		err = t.tracking.UnmarshalText(e.Value)
 	}
 	if err != nil {
 		log.Error("a stored record cannot be read", "path", e.Key, "error", err)
@@ -177,7 +184,8 @@ func keyIndex(region, id string) string { return region + "/" + id }
 
 func (t *tables) applyKey(e store.Entry) error {
 	_, rest, _ := strings.Cut(e.Key[len(keyPrefix):], "/") // without the account: Region and id
-	if old := t.keys[rest]; old != nil {
+	old := t.keys[rest]
+	if old != nil {
 		t.counts[place{account: old.Account, region: old.Region}]--
 	}
 	delete(t.keys, rest)
@@ -192,6 +200,9 @@ func (t *tables) applyKey(e store.Entry) error {
 	entry, err := newKeyEntry(rec)
 	if err != nil {
 		return err
+	}
+	if old != nil {
+		entry.use = old.use
 	}
 	t.keys[rest] = entry
 	t.counts[place{account: rec.Account, region: rec.Region}]++
@@ -211,9 +222,37 @@ func newKeyEntry(rec *keyRecord) (*keyEntry, error) {
 		return nil, err
 	}
 	return &keyEntry{
-		keyRecord: *rec, ARN: rec.arn(), spec: spec, versions: versions, current: current, due: rec.nextEvent(),
+		keyRecord: *rec, ARN: rec.arn(), spec: spec, versions: versions, current: current, due: rec.nextEvent(), use: new(keyUse),
 		public: sync.OnceValues(func() (keyspec.PublicKey, error) { return spec.OpenPublic(rec.PublicKey) }),
 	}, nil
+}
+
+// applyUse takes over what another process, or an earlier one, has seen of a key.
+func (t *tables) applyUse(e store.Entry) error {
+	_, rest, _ := strings.Cut(e.Key[len(usagePrefix):], "/")
+	k := t.keys[rest]
+	if k == nil || e.Value == nil {
+		return nil
+	}
+	rec, err := decode[usageRecord](e.Key, e.Value)
+	if err == nil {
+		k.use.add(rec)
+	}
+	return err
+}
+
+// keepUses takes over what this process has seen, and where it goes on to be told.
+func (t *tables) keepUses(from *tables) {
+	for index, k := range t.keys {
+		old := from.keys[index]
+		if old == nil {
+			continue
+		}
+		if stored := k.use.last.Load(); stored != nil {
+			old.use.add(stored)
+		}
+		k.use = old.use
+	}
 }
 
 func (t *tables) applyAlias(e store.Entry) error {
@@ -228,6 +267,13 @@ func (t *tables) applyAlias(e store.Entry) error {
 		t.aliases[place{account, region, name}] = rec
 	}
 	return err
+}
+
+// trackingSince tells since when the use of keys is followed; zero: it is not noted yet.
+func (m *mirror) trackingSince() time.Time {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.tracking
 }
 
 // key finds a key by Region and id, in whatever account.

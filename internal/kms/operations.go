@@ -13,6 +13,7 @@ type Operation struct {
 	Permission string // the IAM action
 	ReadOnly   bool   // as AWS records it: cryptography counts as reading
 	Aliases    bool   // KeyId may be an alias name or alias ARN
+	Uses       bool   // it counts as a use of its keys: see lastusage.go
 	InvalidARN bool   // a malformed ARN is InvalidArnException rather than NotFoundException
 	Refused    refusals
 	suits      condition // before the key's state counts; nil: the operation is one for every key
@@ -29,6 +30,11 @@ type flag func(*Operation)
 func readOnly(o *Operation)   { o.ReadOnly = true }
 func aliases(o *Operation)    { o.Aliases = true }
 func invalidARN(o *Operation) { o.InvalidARN = true }
+
+// cryptographic is for the operations that use keys. They read, take aliases, and have a row of the matrix in common.
+func cryptographic(o *Operation) {
+	o.ReadOnly, o.Aliases, o.Uses, o.Refused = true, true, true, cryptoStates
+}
 
 func refuse(row refusals) flag { return func(o *Operation) { o.Refused = row } }
 
@@ -72,12 +78,12 @@ var operations = []*Operation{
 	row("CreateCustomKeyStore", (*call).createCustomKeyStore),
 	row("CreateGrant", (*call).createGrant, invalidARN, refuse(grantStates)),
 	row("CreateKey", (*call).createKey),
-	row("Decapsulate", (*call).decapsulate, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.EncapsulateDecapsulate))),
-	row("Decrypt", (*call).decrypt, readOnly, aliases, refuse(cryptoStates), fitting(decrypts)),
+	row("Decapsulate", (*call).decapsulate, cryptographic, fitting(usage(kmsapi.EncapsulateDecapsulate))),
+	row("Decrypt", (*call).decrypt, cryptographic, fitting(decrypts)),
 	row("DeleteAlias", (*call).deleteAlias),
 	row("DeleteCustomKeyStore", (*call).deleteCustomKeyStore),
 	row("DeleteImportedKeyMaterial", (*call).deleteImportedKeyMaterial, invalidARN, refuse(deleteImportedStates), forKeys(imports)),
-	row("DeriveSharedSecret", (*call).deriveSharedSecret, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.KeyAgreement))),
+	row("DeriveSharedSecret", (*call).deriveSharedSecret, cryptographic, fitting(usage(kmsapi.KeyAgreement))),
 	row("DescribeCustomKeyStores", (*call).describeCustomKeyStores, readOnly),
 	row("DescribeKey", (*call).describeKey, readOnly, aliases, invalidARN),
 	row("DisableKey", (*call).disableKey, invalidARN, refuse(enableStates)),
@@ -85,14 +91,15 @@ var operations = []*Operation{
 	row("DisconnectCustomKeyStore", (*call).disconnectCustomKeyStore),
 	row("EnableKey", (*call).enableKey, invalidARN, refuse(enableStates)),
 	row("EnableKeyRotation", (*call).enableKeyRotation, invalidARN, refuse(autoRotationStates), forKeys(rotates, generated, leads)),
-	row("Encapsulate", (*call).encapsulate, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.EncapsulateDecapsulate))),
-	row("Encrypt", (*call).encrypt, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.EncryptDecrypt))),
-	row("GenerateDataKey", (*call).generateDataKey, readOnly, aliases, refuse(cryptoStates), fitting(symmetric)),
-	row("GenerateDataKeyPair", (*call).generateDataKeyPair, readOnly, aliases, refuse(cryptoStates), forKeys(outsideStores), fitting(symmetric)),
-	row("GenerateDataKeyPairWithoutPlaintext", (*call).generateDataKeyPairWithoutPlaintext, readOnly, aliases, refuse(cryptoStates), forKeys(outsideStores), fitting(symmetric)),
-	row("GenerateDataKeyWithoutPlaintext", (*call).generateDataKeyWithoutPlaintext, readOnly, aliases, refuse(cryptoStates), fitting(symmetric)),
-	row("GenerateMac", (*call).generateMac, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.GenerateVerifyMac))),
+	row("Encapsulate", (*call).encapsulate, cryptographic, fitting(usage(kmsapi.EncapsulateDecapsulate))),
+	row("Encrypt", (*call).encrypt, cryptographic, fitting(usage(kmsapi.EncryptDecrypt))),
+	row("GenerateDataKey", (*call).generateDataKey, cryptographic, fitting(symmetric)),
+	row("GenerateDataKeyPair", (*call).generateDataKeyPair, cryptographic, forKeys(outsideStores), fitting(symmetric)),
+	row("GenerateDataKeyPairWithoutPlaintext", (*call).generateDataKeyPairWithoutPlaintext, cryptographic, forKeys(outsideStores), fitting(symmetric)),
+	row("GenerateDataKeyWithoutPlaintext", (*call).generateDataKeyWithoutPlaintext, cryptographic, fitting(symmetric)),
+	row("GenerateMac", (*call).generateMac, cryptographic, fitting(usage(kmsapi.GenerateVerifyMac))),
 	row("GenerateRandom", (*call).generateRandom, readOnly),
+	row("GetKeyLastUsage", (*call).getKeyLastUsage, readOnly, invalidARN),
 	row("GetKeyPolicy", (*call).getKeyPolicy, readOnly, invalidARN),
 	row("GetKeyRotationStatus", (*call).getKeyRotationStatus, readOnly, invalidARN, refuse(rotationStatusStates), forKeys(rotates)),
 	row("GetParametersForImport", (*call).getParametersForImport, readOnly, invalidARN, refuse(importParameterStates), forKeys(imports)),
@@ -100,23 +107,27 @@ var operations = []*Operation{
 	row("ImportKeyMaterial", (*call).importKeyMaterial, invalidARN, refuse(importStates), forKeys(imports)),
 	row("ListAliases", (*call).listAliases, readOnly, invalidARN),
 	row("ListGrants", (*call).listGrants, readOnly, invalidARN),
+	row("ListKeyPolicies", (*call).listKeyPolicies, readOnly, invalidARN),
 	row("ListKeyRotations", (*call).listKeyRotations, readOnly, invalidARN, forKeys(rotates)),
 	row("ListKeys", (*call).listKeys, readOnly),
+	row("ListResourceTags", (*call).listResourceTags, readOnly, invalidARN),
 	row("ListRetirableGrants", (*call).listRetirableGrants, readOnly),
 	row("PutKeyPolicy", (*call).putKeyPolicy, invalidARN),
-	row("ReEncrypt", (*call).reEncrypt, readOnly, aliases, refuse(cryptoStates)),
+	row("ReEncrypt", (*call).reEncrypt, cryptographic),
 	row("ReplicateKey", (*call).replicateKey, invalidARN, refuse(replicateStates), forKeys(isPrimary)),
 	row("RetireGrant", (*call).retireGrant, invalidARN),
 	row("RevokeGrant", (*call).revokeGrant, invalidARN),
 	row("RotateKeyOnDemand", (*call).rotateKeyOnDemand, invalidARN, refuse(rotateStates), forKeys(rotates, leads)),
 	row("ScheduleKeyDeletion", (*call).scheduleKeyDeletion, invalidARN, refuse(scheduleStates)),
-	row("Sign", (*call).sign, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.SignVerify))),
+	row("Sign", (*call).sign, cryptographic, fitting(usage(kmsapi.SignVerify))),
+	row("TagResource", (*call).tagResource, invalidARN, refuse(describeStates)),
+	row("UntagResource", (*call).untagResource, invalidARN, refuse(describeStates)),
 	row("UpdateAlias", (*call).updateAlias),
 	row("UpdateCustomKeyStore", (*call).updateCustomKeyStore),
 	row("UpdateKeyDescription", (*call).updateKeyDescription, invalidARN, refuse(describeStates)),
 	row("UpdatePrimaryRegion", (*call).updatePrimaryRegion, invalidARN, refuse(primaryStates), forKeys(isPrimary)),
-	row("Verify", (*call).verify, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.SignVerify))),
-	row("VerifyMac", (*call).verifyMac, readOnly, aliases, refuse(cryptoStates), fitting(usage(kmsapi.GenerateVerifyMac))),
+	row("Verify", (*call).verify, cryptographic, fitting(usage(kmsapi.SignVerify))),
+	row("VerifyMac", (*call).verifyMac, cryptographic, fitting(usage(kmsapi.GenerateVerifyMac))),
 }
 
 // extensions are operations that AWS does not have. They go by a target prefix

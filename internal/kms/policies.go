@@ -81,3 +81,14 @@ func (c *call) putKeyPolicy(ctx context.Context, in *kmsapi.PutKeyPolicyRequest)
 	})
 	return none, err
 }
+
+// listKeyPolicies lists the one policy that every key has, whatever the page.
+func (c *call) listKeyPolicies(_ context.Context, in *kmsapi.ListKeyPoliciesRequest) (*kmsapi.ListKeyPoliciesResponse, error) {
+	if _, err := c.manage(in.KeyID); err != nil {
+		return nil, err
+	}
+	if in.Marker != "" {
+		return nil, invalidMarker()
+	}
+	return &kmsapi.ListKeyPoliciesResponse{PolicyNames: []string{policyName}}, nil
+}

@@ -46,6 +46,10 @@ type Config struct {
 	// looked for; zero means 1 s.
 	Sweep time.Duration
 
+	// StoreUses is how often the last uses of keys are stored; zero means 1 min.
+	// Close stores them too: only a crash loses any.
+	StoreUses time.Duration
+
 	// FaultPoint, if set, is told when durable steps are reached. Tests stop the process in it.
 	FaultPoint func(point string)
 }
@@ -90,6 +94,9 @@ type Service struct {
 	mirror *mirror
 	conns  *connections
 
+	uses      pendingUses
+	storeUses time.Duration
+
 	ctx    context.Context // ends with the service; for work behind the calls
 	cancel context.CancelFunc
 	work   sync.WaitGroup
@@ -105,7 +112,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		log: cfg.Logger, now: cfg.Now, quotas: cfg.Quotas, sweep: cfg.Sweep, fault: cfg.FaultPoint,
 		regions: cfg.Regions, nitro: cfg.Nitro, wrapping: keywrap.NewPool(),
 		kinds: make(map[kmsapi.CustomKeyStoreType]keystore.Kind),
-		node:  randomHex(8),
+		node:  randomHex(8), storeUses: cfg.StoreUses,
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -115,6 +122,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	if s.sweep == 0 {
 		s.sweep = time.Second
+	}
+	if s.storeUses == 0 {
+		s.storeUses = time.Minute
 	}
 	if s.nitro == nil {
 		byAWS, err := nitro.New(nitro.AWSRoot())
@@ -140,9 +150,15 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		s.work.Wait()
 		return nil, fmt.Errorf("reading the stored metadata: %w", ctx.Err())
 	}
+	if err := s.beginTracking(ctx); err != nil {
+		s.cancel()
+		s.work.Wait()
+		return nil, err
+	}
 	s.conns.reconcile() // before the first call: a key of a connected store is not to be refused
 	s.work.Go(s.conns.run)
 	s.work.Go(s.runSweeper)
+	s.work.Go(s.runUses)
 	return s, nil
 }
 
@@ -153,6 +169,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 func (s *Service) Close() {
 	s.cancel()
 	s.work.Wait()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 10*time.Second)
+	defer cancel()
+	s.flushUses(ctx)
 	s.conns.closeAll()
 	s.wrapping.Close()
 }

@@ -123,7 +123,7 @@ func (c *call) implied(id, permission string) (*keyEntry, error) {
 		return nil, kmsapi.Errorf(kmsapi.AccessDenied,
 			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")
 	}
-	c.about("AWS::KMS::Key", k.ARN)
+	c.aboutKey(k)
 	return k, c.inState(k)
 }
 
