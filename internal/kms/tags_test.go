@@ -56,10 +56,14 @@ func TestTheTagsOfAKeyAreWhatWasSet(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"tag": func(rt *rapid.T) {
 				name, value := names.Draw(rt, "name"), rapid.StringMatching(`[a-z]{0,3}`).Draw(rt, "value")
-				if err := w.tag(key, kmsapi.Tag{TagKey: name, TagValue: value}); err != nil {
-					rt.Fatal(err)
+				_, there := model[name]
+				err, full := w.tag(key, kmsapi.Tag{TagKey: name, TagValue: value}), !there && len(model) == 50
+				if full != (kmsapi.CodeOf(err) == kmsapi.LimitExceeded) || !full && err != nil {
+					rt.Fatalf("with %d tags: %v", len(model), err)
 				}
-				model[name] = value
+				if !full {
+					model[name] = value
+				}
 			},
 			"untag": func(rt *rapid.T) {
 				name := rapid.OneOf(names, rapid.SampledFrom(append(slices.Collect(maps.Keys(model)), "x"))).Draw(rt, "name")
