@@ -73,7 +73,7 @@ func (p sm2Public) verify(prepared, signature []byte, opts crypto.SignerOpts) bo
 func (sm2Public) limit(kmsapi.EncryptionAlgorithmSpec) int { return sm2Limit }
 
 func (p sm2Public) encrypt(_ kmsapi.EncryptionAlgorithmSpec, plaintext []byte) ([]byte, error) {
-	return sm2.EncryptASN1(rand.Reader, p.k, plaintext)
+	return encryptSM2(p.k, plaintext)
 }
 
 // sm2Private signs as what it embeds.
@@ -83,12 +83,8 @@ type sm2Private struct {
 	ecdh   *ecdh.PrivateKey
 }
 
-// decrypt takes ASN.1 only: the library would take raw ciphertexts as well.
 func (p sm2Private) decrypt(_ kmsapi.EncryptionAlgorithmSpec, ciphertext []byte) ([]byte, error) {
-	if len(ciphertext) == 0 || ciphertext[0] != 0x30 {
-		return nil, sm2.ErrDecryption
-	}
-	return sm2.Decrypt(p.PrivateKey, ciphertext)
+	return decryptSM2(p.PrivateKey, ciphertext)
 }
 
 func (p sm2Private) agree(peerSPKI []byte) ([]byte, error) {

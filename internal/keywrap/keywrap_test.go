@@ -119,6 +119,10 @@ func TestAlgorithmsGoWithTheirKeysOnly(t *testing.T) {
 	}
 }
 
+// shortest is the size of the shortest material that keys have, that of HMAC_224.
+// The library of SM2PKE loses a plaintext of n bytes with a probability of 2/256^n.
+const shortest = 28
+
 func TestWhatIsWrappedUnwraps(t *testing.T) {
 	t.Parallel()
 	for _, p := range pairs {
@@ -126,7 +130,7 @@ func TestWhatIsWrappedUnwraps(t *testing.T) {
 			t.Parallel()
 			k := key(p.spec)
 			rapid.Check(t, func(t *rapid.T) {
-				size := rapid.IntRange(1, p.longest()).Draw(t, "size")
+				size := rapid.IntRange(shortest, p.longest()).Draw(t, "size")
 				material := bytes.Repeat(rapid.SliceOfN(rapid.Byte(), 8, 8).Draw(t, "material"), size/8+1)[:size]
 				wrapped, err := keywrap.Wrap(p.alg, k.PublicKey(), material)
 				if err != nil {
