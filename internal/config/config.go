@@ -2,11 +2,13 @@ package config
 
 import (
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"kastellan.dev/internal/kms"
@@ -69,10 +71,22 @@ type Quotas struct {
 	GrantsPerKey  int     `yaml:"grants-per-key"`
 	KeyStores     int     `yaml:"custom-key-stores"`
 	KeyStoreRate  float64 `yaml:"custom-key-store-requests-per-second"`
+
+	// RequestRates is RatesOfAWS or RatesOff; empty means the former.
+	RequestRates string `yaml:"request-rates"`
+	// RequestsPerSecond has other values than AWS's, by the names of kms.RequestQuotas.
+	RequestsPerSecond map[string]float64 `yaml:"requests-per-second"`
 }
 
+// The values of Quotas.RequestRates.
+const (
+	RatesOfAWS = "aws"
+	RatesOff   = "off"
+)
+
 func (q Quotas) kms() kms.Quotas {
-	return kms.Quotas{Keys: q.Keys, AliasesPerKey: q.AliasesPerKey, GrantsPerKey: q.GrantsPerKey, KeyStores: q.KeyStores, KeyStoreRate: q.KeyStoreRate}
+	return kms.Quotas{Keys: q.Keys, AliasesPerKey: q.AliasesPerKey, GrantsPerKey: q.GrantsPerKey, KeyStores: q.KeyStores, KeyStoreRate: q.KeyStoreRate,
+		Requests: kms.RequestRates{Enforced: q.RequestRates != RatesOff, PerSecond: q.RequestsPerSecond}}
 }
 
 // Metrics says who may read /metrics, besides this machine.
@@ -179,6 +193,27 @@ func (c *Config) rootKey() (rootkey.Key, error) {
 	return *c.root, nil
 }
 
+func (c *Config) checkRequestRates(p *problems) {
+	switch c.Quotas.RequestRates {
+	case "", RatesOfAWS:
+	case RatesOff:
+		if len(c.Quotas.RequestsPerSecond) > 0 {
+			p.add(where{"quotas", "requests-per-second"}, "contradicts request-rates: off")
+		}
+	default:
+		p.add(where{"quotas", "request-rates"}, "is neither aws nor off")
+	}
+	known := kms.RequestQuotas("")
+	for _, name := range slices.Sorted(maps.Keys(c.Quotas.RequestsPerSecond)) {
+		if _, ok := known[name]; !ok {
+			p.add(where{"quotas", "requests-per-second", name}, "is not the name of a request quota; there are %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+		if perSecond := c.Quotas.RequestsPerSecond[name]; !(perSecond >= 0.001 && perSecond <= 1e9) {
+			p.add(where{"quotas", "requests-per-second", name}, "is not between 0.001 and 1000000000")
+		}
+	}
+}
+
 func (c *Config) checkRest(p *problems) {
 	if (c.Audit.File == "") != c.Audit.Stdout {
 		p.add(where{"audit"}, "needs either file or stdout: true")
@@ -189,6 +224,7 @@ func (c *Config) checkRest(p *problems) {
 	if f := c.Log.Format; f != "" && f != "text" && f != "json" {
 		p.add(where{"log", "format"}, "is neither text nor json")
 	}
+	c.checkRequestRates(p)
 	for name, value := range map[string]float64{
 		"keys": float64(c.Quotas.Keys), "aliases-per-key": float64(c.Quotas.AliasesPerKey), "grants-per-key": float64(c.Quotas.GrantsPerKey),
 		"custom-key-stores": float64(c.Quotas.KeyStores), "custom-key-store-requests-per-second": c.Quotas.KeyStoreRate,

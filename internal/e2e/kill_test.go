@@ -180,6 +180,7 @@ func newEstate(t *testing.T) *estate {
 	}
 	text := fmt.Sprintf(`listen: {address: "127.0.0.1:0"}
 data-directory: data
+quotas: {request-rates: off}
 root-key: {file: root.key}
 accounts:
   - id: "%s"

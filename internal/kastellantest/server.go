@@ -111,6 +111,9 @@ func (s *Server) config() *config.Config {
 		Audit:             config.Audit{File: filepath.Join(s.Directory, "audit.jsonl")},
 		Quotas:            s.options.Quotas,
 	}
+	if cfg.Quotas.RequestRates == "" {
+		cfg.Quotas.RequestRates = config.RatesOff
+	}
 	for _, c := range s.options.Clusters {
 		cfg.HSM.Clusters = append(cfg.HSM.Clusters, c.Cluster)
 	}

@@ -11,6 +11,8 @@ import (
 // edwardsFamily is Ed25519, keys in the form of RFC 8410.
 type edwardsFamily struct{}
 
+func (edwardsFamily) group() Group { return GroupECC }
+
 var idEd25519 = algorithm(asn1.ObjectIdentifier{1, 3, 101, 112}, nil)
 
 func (edwardsFamily) generate() ([]byte, error) {

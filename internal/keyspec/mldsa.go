@@ -17,6 +17,8 @@ type mldsaFamily struct {
 	verifier   *mldsaVerifier
 }
 
+func (mldsaFamily) group() Group { return GroupMLDSA }
+
 var (
 	oidMLDSA44 = nistAlgorithm(3, 17)
 	oidMLDSA65 = nistAlgorithm(3, 18)

@@ -16,6 +16,8 @@ type mlkemFamily struct {
 	keys      mlkemKeys
 }
 
+func (mlkemFamily) group() Group { return GroupMLKEM }
+
 // mlkemKeys makes the keys of one parameter set.
 type mlkemKeys interface {
 	fromSeed(seed []byte) (crypto.Decapsulator, error)

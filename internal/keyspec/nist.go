@@ -15,6 +15,8 @@ type nistFamily struct {
 	ecdh  ecdh.Curve
 }
 
+func (nistFamily) group() Group { return GroupECC }
+
 func (f nistFamily) generate() ([]byte, error) {
 	k, err := ecdsa.GenerateKey(f.ecdsa, rand.Reader)
 	if err != nil {

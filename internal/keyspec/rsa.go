@@ -13,6 +13,8 @@ import (
 // rsaFamily is RSA with a modulus of so many bits. New keys have the exponent 65537.
 type rsaFamily struct{ bits int }
 
+func (rsaFamily) group() Group { return GroupRSA }
+
 var rsaEncryption = algorithm(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, asn1.NullBytes)
 
 func (f rsaFamily) generate() ([]byte, error) {

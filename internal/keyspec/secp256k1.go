@@ -17,6 +17,8 @@ import (
 // instead of 1/s the product of b and 1/(s·b).
 type secgFamily struct{ *curve }
 
+func (secgFamily) group() Group { return GroupECC }
+
 func (f secgFamily) generate() ([]byte, error) {
 	d := randomScalar()
 	defer d.Zero()

@@ -15,6 +15,8 @@ import (
 // encryption whose ciphertexts are ASN.1 (GM/T 0009), and plain ECDH.
 type sm2Family struct{ *curve }
 
+func (sm2Family) group() Group { return GroupECC }
+
 // sm2Limit is how much AWS encrypts at once, in bytes.
 const sm2Limit = 1024
 

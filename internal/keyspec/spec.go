@@ -53,7 +53,24 @@ type family interface {
 	open(material []byte) (opened, error)
 	// openPublic reads a SubjectPublicKeyInfo of any origin. Its errors are misfits.
 	openPublic(spki []byte) (opened, error)
+	// group is what requests with such keys are counted as.
+	group() Group
 }
+
+// Group is what AWS's request quotas tell apart.
+type Group string
+
+// The groups.
+const (
+	GroupSymmetric Group = "symmetric" // HMAC keys too
+	GroupRSA       Group = "RSA"
+	GroupECC       Group = "ECC" // SM2 too
+	GroupMLDSA     Group = "ML_DSA"
+	GroupMLKEM     Group = "ML_KEM"
+)
+
+// Group is the group of the spec's keys.
+func (s *Spec) Group() Group { return s.family.group() }
 
 // Of is the row of a key spec, nil if there is none.
 func Of(name kmsapi.KeySpec) *Spec { return byName[name] }

@@ -12,6 +12,8 @@ import (
 // symmetricFamily is SYMMETRIC_DEFAULT: 32 bytes that encrypt elsewhere.
 type symmetricFamily struct{}
 
+func (symmetricFamily) group() Group { return GroupSymmetric }
+
 const symmetricSize = 32
 
 func (symmetricFamily) generate() ([]byte, error) { return randomBytes(symmetricSize), nil }
@@ -27,6 +29,8 @@ func (symmetricFamily) openPublic([]byte) (opened, error) { return opened{}, noP
 
 // hmacFamily is HMAC with one hash; keys are as long as its results.
 type hmacFamily struct{ hash crypto.Hash }
+
+func (hmacFamily) group() Group { return GroupSymmetric }
 
 func (f hmacFamily) generate() ([]byte, error) { return randomBytes(f.hash.Size()), nil }
 

@@ -120,7 +120,7 @@ func (c *connections) use(id string, without kmsapi.Code) (keystore.Store, error
 		return nil, notReached(without, id)
 	}
 	if !conn.limit.AllowN(c.s.now(), 1) {
-		return nil, kmsapi.Errorf(kmsapi.Throttling, "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.")
+		return nil, throttled()
 	}
 	return conn.Connection, nil
 }

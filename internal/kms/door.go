@@ -25,7 +25,8 @@ type call struct {
 	decided   bool // somebody asked whether the caller may
 	resources []audit.Resource
 	keys      []*keyEntry       // those that the call was allowed to use,
-	held      [2]*keyEntry      // where they are
+	held      [2]*keyEntry      // where they are,
+	group     keyspec.Group     // and that of the last one that was counted
 	notes     map[string]string // additionalEventData
 	shown     any               // what the record shows instead of the answer
 }
@@ -54,6 +55,9 @@ func (c *call) run(ctx context.Context, in any) (out any, err error) {
 			err = fmt.Errorf("%s %w", c.op.Name, panicked(r))
 		}
 	}()
+	if err := c.within(); err != nil {
+		return nil, err
+	}
 	out, err = c.op.do(ctx, c, in)
 	if err == nil && !c.decided {
 		return nil, errors.New(c.op.Name + " came to an answer without a decision")
@@ -132,7 +136,7 @@ func (c *call) find(id, permission string) (*keyEntry, error) {
 		return nil, err
 	}
 	c.aboutKey(k)
-	return k, nil
+	return k, c.withinKeys(k)
 }
 
 // lookup finds the key that an ARN of the caller's account and Region names.

@@ -102,6 +102,11 @@ func (c *call) replicateKey(ctx context.Context, in *kmsapi.ReplicateKeyRequest)
 	if err := c.mayCreate(in.Tags); err != nil {
 		return nil, err
 	}
+	for range 2 { // as AWS counts it
+		if err := c.s.rates.take(c.caller.Account, in.ReplicaRegion, "CreateKey"); err != nil {
+			return nil, err
+		}
+	}
 	replica, err := c.newReplica(in, k)
 	if err != nil {
 		return nil, err
@@ -210,6 +215,9 @@ func (c *call) updatePrimaryRegion(ctx context.Context, in *kmsapi.UpdatePrimary
 		return nil, kmsapi.Errorf(kmsapi.UnsupportedOperation, "%s is the primary key already.", k.ARN)
 	}
 	if err := c.authorize(c.op.Permission, kmsapi.KeyARN(in.PrimaryRegion, k.Account, k.ID)); err != nil {
+		return nil, err
+	}
+	if err := c.s.rates.take(c.caller.Account, in.PrimaryRegion, c.op.Quota); err != nil {
 		return nil, err
 	}
 	return none, c.changeKey(ctx, k, func(tx store.Tx, primary *keyRecord) error { return c.beginMove(tx, primary, in.PrimaryRegion) })

@@ -4,17 +4,20 @@ import (
 	"context"
 	"fmt"
 
+	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/kmsapi"
 )
 
 // Operation is one row of the table of operations.
 type Operation struct {
-	Name       string // as in X-Amz-Target
-	Permission string // the IAM action
-	ReadOnly   bool   // as AWS records it: cryptography counts as reading
-	Aliases    bool   // KeyId may be an alias name or alias ARN
-	Uses       bool   // it counts as a use of its keys: see lastusage.go
-	InvalidARN bool   // a malformed ARN is InvalidArnException rather than NotFoundException
+	Name       string  // as in X-Amz-Target
+	Permission string  // the IAM action
+	ReadOnly   bool    // as AWS records it: cryptography counts as reading
+	Aliases    bool    // KeyId may be an alias name or alias ARN
+	Uses       bool    // it counts as a use of its keys: see lastusage.go
+	Quota      string  // the request quota that it counts in: its own, or what rates.go says
+	Rate       float64 // AWS's value of its own quota, requests per second
+	InvalidARN bool    // a malformed ARN is InvalidArnException rather than NotFoundException
 	Refused    refusals
 	suits      condition // before the key's state counts; nil: the operation is one for every key
 	fits       condition // after the key's state
@@ -33,7 +36,7 @@ func invalidARN(o *Operation) { o.InvalidARN = true }
 
 // cryptographic is for the operations that use keys. They read, take aliases, and have a row of the matrix in common.
 func cryptographic(o *Operation) {
-	o.ReadOnly, o.Aliases, o.Uses, o.Refused = true, true, true, cryptoStates
+	o.ReadOnly, o.Aliases, o.Uses, o.Refused, o.Quota = true, true, true, cryptoStates, byKey
 }
 
 func refuse(row refusals) flag { return func(o *Operation) { o.Refused = row } }
@@ -44,6 +47,12 @@ func forKeys(suits ...condition) flag { return func(o *Operation) { o.suits = al
 // fitting is for operations that a key must be made for.
 func fitting(fits condition) flag { return func(o *Operation) { o.fits = fits } }
 
+// perSecond is for operations whose request quota is not the standard one.
+func perSecond(rate float64) flag { return func(o *Operation) { o.Rate = rate } }
+
+// countedAs is for operations without a request quota of their own.
+func countedAs(quota string) flag { return func(o *Operation) { o.Quota = quota } }
+
 // permission is for the operations that are not allowed by their own name.
 func permission(p string) flag { return func(o *Operation) { o.Permission = p } }
 
@@ -51,6 +60,8 @@ func row[Req, Resp any](name string, fn func(*call, context.Context, *Req) (*Res
 	op := &Operation{
 		Name:       name,
 		Permission: "kms:" + name,
+		Quota:      name,
+		Rate:       standardRate,
 		New:        func() any { return new(Req) },
 		do: func(ctx context.Context, c *call, in any) (any, error) {
 			req, ok := in.(*Req)
@@ -76,51 +87,51 @@ var operations = []*Operation{
 	row("ConnectCustomKeyStore", (*call).connectCustomKeyStore),
 	row("CreateAlias", (*call).createAlias, refuse(describeStates)),
 	row("CreateCustomKeyStore", (*call).createCustomKeyStore),
-	row("CreateGrant", (*call).createGrant, invalidARN, refuse(grantStates)),
+	row("CreateGrant", (*call).createGrant, perSecond(50), invalidARN, refuse(grantStates)),
 	row("CreateKey", (*call).createKey),
 	row("Decapsulate", (*call).decapsulate, cryptographic, fitting(usage(kmsapi.EncapsulateDecapsulate))),
 	row("Decrypt", (*call).decrypt, cryptographic, fitting(decrypts)),
-	row("DeleteAlias", (*call).deleteAlias),
+	row("DeleteAlias", (*call).deleteAlias, perSecond(15)),
 	row("DeleteCustomKeyStore", (*call).deleteCustomKeyStore),
-	row("DeleteImportedKeyMaterial", (*call).deleteImportedKeyMaterial, invalidARN, refuse(deleteImportedStates), forKeys(imports)),
+	row("DeleteImportedKeyMaterial", (*call).deleteImportedKeyMaterial, perSecond(15), invalidARN, refuse(deleteImportedStates), forKeys(imports)),
 	row("DeriveSharedSecret", (*call).deriveSharedSecret, cryptographic, fitting(usage(kmsapi.KeyAgreement))),
 	row("DescribeCustomKeyStores", (*call).describeCustomKeyStores, readOnly),
-	row("DescribeKey", (*call).describeKey, readOnly, aliases, invalidARN),
+	row("DescribeKey", (*call).describeKey, perSecond(2000), readOnly, aliases, invalidARN),
 	row("DisableKey", (*call).disableKey, invalidARN, refuse(enableStates)),
 	row("DisableKeyRotation", (*call).disableKeyRotation, invalidARN, refuse(autoRotationStates), forKeys(rotates, generated, leads)),
 	row("DisconnectCustomKeyStore", (*call).disconnectCustomKeyStore),
 	row("EnableKey", (*call).enableKey, invalidARN, refuse(enableStates)),
-	row("EnableKeyRotation", (*call).enableKeyRotation, invalidARN, refuse(autoRotationStates), forKeys(rotates, generated, leads)),
+	row("EnableKeyRotation", (*call).enableKeyRotation, perSecond(15), invalidARN, refuse(autoRotationStates), forKeys(rotates, generated, leads)),
 	row("Encapsulate", (*call).encapsulate, cryptographic, fitting(usage(kmsapi.EncapsulateDecapsulate))),
 	row("Encrypt", (*call).encrypt, cryptographic, fitting(usage(kmsapi.EncryptDecrypt))),
 	row("GenerateDataKey", (*call).generateDataKey, cryptographic, fitting(symmetric)),
-	row("GenerateDataKeyPair", (*call).generateDataKeyPair, cryptographic, forKeys(outsideStores), fitting(symmetric)),
-	row("GenerateDataKeyPairWithoutPlaintext", (*call).generateDataKeyPairWithoutPlaintext, cryptographic, forKeys(outsideStores), fitting(symmetric)),
+	row("GenerateDataKeyPair", (*call).generateDataKeyPair, cryptographic, countedAs(byPair), forKeys(outsideStores), fitting(symmetric)),
+	row("GenerateDataKeyPairWithoutPlaintext", (*call).generateDataKeyPairWithoutPlaintext, cryptographic, countedAs(byPair), forKeys(outsideStores), fitting(symmetric)),
 	row("GenerateDataKeyWithoutPlaintext", (*call).generateDataKeyWithoutPlaintext, cryptographic, fitting(symmetric)),
 	row("GenerateMac", (*call).generateMac, cryptographic, fitting(usage(kmsapi.GenerateVerifyMac))),
-	row("GenerateRandom", (*call).generateRandom, readOnly),
+	row("GenerateRandom", (*call).generateRandom, readOnly, countedAs(string(keyspec.GroupSymmetric))),
 	row("GetKeyLastUsage", (*call).getKeyLastUsage, readOnly, invalidARN),
-	row("GetKeyPolicy", (*call).getKeyPolicy, readOnly, invalidARN),
-	row("GetKeyRotationStatus", (*call).getKeyRotationStatus, readOnly, invalidARN, refuse(rotationStatusStates), forKeys(rotates)),
-	row("GetParametersForImport", (*call).getParametersForImport, readOnly, invalidARN, refuse(importParameterStates), forKeys(imports)),
-	row("GetPublicKey", (*call).getPublicKey, readOnly, aliases, invalidARN, refuse(publicKeyStates), forKeys(asymmetric)),
-	row("ImportKeyMaterial", (*call).importKeyMaterial, invalidARN, refuse(importStates), forKeys(imports)),
-	row("ListAliases", (*call).listAliases, readOnly, invalidARN),
-	row("ListGrants", (*call).listGrants, readOnly, invalidARN),
-	row("ListKeyPolicies", (*call).listKeyPolicies, readOnly, invalidARN),
-	row("ListKeyRotations", (*call).listKeyRotations, readOnly, invalidARN, forKeys(rotates)),
-	row("ListKeys", (*call).listKeys, readOnly),
-	row("ListResourceTags", (*call).listResourceTags, readOnly, invalidARN),
-	row("ListRetirableGrants", (*call).listRetirableGrants, readOnly),
-	row("PutKeyPolicy", (*call).putKeyPolicy, invalidARN),
+	row("GetKeyPolicy", (*call).getKeyPolicy, perSecond(1000), readOnly, invalidARN),
+	row("GetKeyRotationStatus", (*call).getKeyRotationStatus, perSecond(1000), readOnly, invalidARN, refuse(rotationStatusStates), forKeys(rotates)),
+	row("GetParametersForImport", (*call).getParametersForImport, perSecond(1), readOnly, invalidARN, refuse(importParameterStates), forKeys(imports)),
+	row("GetPublicKey", (*call).getPublicKey, perSecond(2000), readOnly, aliases, invalidARN, refuse(publicKeyStates), forKeys(asymmetric)),
+	row("ImportKeyMaterial", (*call).importKeyMaterial, perSecond(15), invalidARN, refuse(importStates), forKeys(imports)),
+	row("ListAliases", (*call).listAliases, perSecond(500), readOnly, invalidARN),
+	row("ListGrants", (*call).listGrants, perSecond(100), readOnly, invalidARN),
+	row("ListKeyPolicies", (*call).listKeyPolicies, perSecond(100), readOnly, invalidARN),
+	row("ListKeyRotations", (*call).listKeyRotations, perSecond(100), readOnly, invalidARN, forKeys(rotates)),
+	row("ListKeys", (*call).listKeys, perSecond(500), readOnly),
+	row("ListResourceTags", (*call).listResourceTags, perSecond(2000), readOnly, invalidARN),
+	row("ListRetirableGrants", (*call).listRetirableGrants, perSecond(100), readOnly),
+	row("PutKeyPolicy", (*call).putKeyPolicy, perSecond(15), invalidARN),
 	row("ReEncrypt", (*call).reEncrypt, cryptographic),
 	row("ReplicateKey", (*call).replicateKey, invalidARN, refuse(replicateStates), forKeys(isPrimary)),
-	row("RetireGrant", (*call).retireGrant, invalidARN),
-	row("RevokeGrant", (*call).revokeGrant, invalidARN),
+	row("RetireGrant", (*call).retireGrant, perSecond(50), invalidARN),
+	row("RevokeGrant", (*call).revokeGrant, perSecond(50), invalidARN),
 	row("RotateKeyOnDemand", (*call).rotateKeyOnDemand, invalidARN, refuse(rotateStates), forKeys(rotates, leads)),
-	row("ScheduleKeyDeletion", (*call).scheduleKeyDeletion, invalidARN, refuse(scheduleStates)),
+	row("ScheduleKeyDeletion", (*call).scheduleKeyDeletion, perSecond(15), invalidARN, refuse(scheduleStates)),
 	row("Sign", (*call).sign, cryptographic, fitting(usage(kmsapi.SignVerify))),
-	row("TagResource", (*call).tagResource, invalidARN, refuse(describeStates)),
+	row("TagResource", (*call).tagResource, perSecond(10), invalidARN, refuse(describeStates)),
 	row("UntagResource", (*call).untagResource, invalidARN, refuse(describeStates)),
 	row("UpdateAlias", (*call).updateAlias),
 	row("UpdateCustomKeyStore", (*call).updateCustomKeyStore),

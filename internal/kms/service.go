@@ -61,6 +61,7 @@ type Quotas struct {
 	GrantsPerKey  int     // 50,000
 	KeyStores     int     // 10
 	KeyStoreRate  float64 // cryptographic requests per second and custom key store: 1,800
+	Requests      RequestRates
 }
 
 func (q *Quotas) defaults() {
@@ -94,6 +95,7 @@ type Service struct {
 	mirror *mirror
 	conns  *connections
 
+	rates     *rates
 	uses      pendingUses
 	storeUses time.Duration
 
@@ -120,6 +122,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.rates = newRates(cfg.Quotas.Requests, s.now)
 	if s.sweep == 0 {
 		s.sweep = time.Second
 	}

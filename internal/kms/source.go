@@ -124,6 +124,9 @@ func (c *call) implied(id, permission string) (*keyEntry, error) {
 			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")
 	}
 	c.aboutKey(k)
+	if err := c.withinKeys(k); err != nil {
+		return nil, err
+	}
 	return k, c.inState(k)
 }
 
