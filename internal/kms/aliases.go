@@ -113,7 +113,7 @@ func (c *call) point(tx store.Tx, rec *aliasRecord, k *keyEntry) error {
 	if key == nil {
 		return keyNotFound(k.ARN)
 	}
-	if key.pendingDeletion() {
+	if key.leaving() {
 		return kmsapi.Errorf(kmsapi.KMSInvalidState, "%s is pending deletion.", k.ARN)
 	}
 	if rec.KeyID != k.ID {

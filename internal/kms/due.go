@@ -19,7 +19,7 @@ func (k *keyRecord) nextEvent() (next time.Time) {
 	if k.Transition == kmsapi.StateCreating || k.Transition == kmsapi.StateUpdating && k.primary() {
 		sooner(k.Created) // at once
 	}
-	if k.Enabled && !k.pendingDeletion() && k.PendingWindow == 0 {
+	if k.Enabled && !k.leaving() {
 		sooner(k.Rotation.Started)
 		sooner(k.Rotation.Next)
 	}

@@ -223,10 +223,16 @@ func (c *call) updatePrimaryRegion(ctx context.Context, in *kmsapi.UpdatePrimary
 	return none, c.changeKey(ctx, k, func(tx store.Tx, primary *keyRecord) error { return c.beginMove(tx, primary, in.PrimaryRegion) })
 }
 
-// beginMove puts the primary and its successor into the state Updating.
+// beginMove puts the primary and its successor into the state Updating. A move
+// that has begun turns to the new Region.
 func (c *call) beginMove(tx store.Tx, primary *keyRecord, region string) error {
-	if primary.Transition != "" {
-		return kmsapi.Errorf(kmsapi.KMSInvalidState, "%s %s", primary.arn(), stateTexts[kmsapi.StateUpdating])
+	if primary.Transition == kmsapi.StateUpdating {
+		if primary.MultiRegion.Next == region {
+			return nil
+		}
+		if err := passOver(tx, primary); err != nil {
+			return err
+		}
 	}
 	at := path(keyPrefix, primary.Account, region, primary.ID)
 	successor, err := load[keyRecord](tx, at)
@@ -250,6 +256,17 @@ func (c *call) beginMove(tx store.Tx, primary *keyRecord, region string) error {
 	}
 	successor.Transition = kmsapi.StateUpdating
 	return save(tx, at, successor)
+}
+
+// passOver lets the successor of a primary key that is moving stay a replica.
+func passOver(tx store.Tx, primary *keyRecord) error {
+	at := path(keyPrefix, primary.Account, primary.MultiRegion.Next, primary.ID)
+	rec, err := load[keyRecord](tx, at)
+	if err != nil || rec == nil {
+		return err
+	}
+	rec.Transition = ""
+	return save(tx, at, rec)
 }
 
 // endMove makes the successor the primary key. k is the primary that was.

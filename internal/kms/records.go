@@ -83,6 +83,9 @@ func (k *keyRecord) arn() string  { return kmsapi.KeyARN(k.Region, k.Account, k.
 
 func (k *keyRecord) pendingDeletion() bool { return !k.DeletionDate.IsZero() }
 
+// leaving tells that the key waits for its deletion, or for that of its replicas first.
+func (k *keyRecord) leaving() bool { return k.pendingDeletion() || k.PendingWindow > 0 }
+
 // deletionDue tells that the waiting period is over.
 func (k *keyRecord) deletionDue(now time.Time) bool {
 	return k.pendingDeletion() && !k.DeletionDate.After(now)

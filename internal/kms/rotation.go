@@ -56,7 +56,7 @@ func (c *call) getKeyRotationStatus(_ context.Context, in *kmsapi.GetKeyRotation
 	}
 	out := &kmsapi.GetKeyRotationStatusResponse{KeyID: k.ID}
 	rotation := c.s.primaryOf(k).Rotation
-	if rotation.PeriodDays > 0 && !k.pendingDeletion() && k.PendingWindow == 0 {
+	if rotation.PeriodDays > 0 && !k.leaving() {
 		period := int32(rotation.PeriodDays)
 		out.KeyRotationEnabled, out.RotationPeriodInDays, out.NextRotationDate = true, &period, kmsapi.At(rotation.Next)
 	}
@@ -104,7 +104,7 @@ func (k *keyRecord) rotatable(now time.Time) error {
 // disabled or about to be deleted keeps its material until it is enabled again.
 func (k *keyRecord) rotationDue(now time.Time) kmsapi.RotationType {
 	switch {
-	case !k.Enabled || k.pendingDeletion() || k.PendingWindow > 0 || k.Transition != "":
+	case !k.Enabled || k.leaving() || k.Transition != "":
 		return ""
 	case !k.Rotation.Started.IsZero():
 		return kmsapi.RotationOnDemand
