@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"strings"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
@@ -25,13 +27,11 @@ var callsOnKeys = map[string]func(*subject) error{
 		return err
 	},
 	"ReEncrypt(from)": func(s *subject) error {
-		to, _ := s.other()
-		_, err := s.client.ReEncrypt(s.t.Context(), &awskms.ReEncryptInput{CiphertextBlob: orElse(s.sealed), SourceKeyId: &s.id, DestinationKeyId: &to})
+		_, err := s.client.ReEncrypt(s.t.Context(), &awskms.ReEncryptInput{CiphertextBlob: orElse(s.sealed), SourceKeyId: &s.id, DestinationKeyId: &s.other().id})
 		return err
 	},
 	"ReEncrypt(to)": func(s *subject) error {
-		_, sealed := s.other()
-		_, err := s.client.ReEncrypt(s.t.Context(), &awskms.ReEncryptInput{CiphertextBlob: sealed, DestinationKeyId: &s.id})
+		_, err := s.client.ReEncrypt(s.t.Context(), &awskms.ReEncryptInput{CiphertextBlob: s.other().sealed, DestinationKeyId: &s.id})
 		return err
 	},
 	"GenerateDataKeyPair": func(s *subject) error {
@@ -107,17 +107,16 @@ var callsOnKeys = map[string]func(*subject) error{
 		return err
 	},
 	"UpdateAlias(from)": func(s *subject) error {
-		to, _ := s.other()
-		_, err := s.client.UpdateAlias(s.t.Context(), &awskms.UpdateAliasInput{AliasName: &s.alias, TargetKeyId: &to})
+		_, err := s.client.UpdateAlias(s.t.Context(), &awskms.UpdateAliasInput{AliasName: &s.alias, TargetKeyId: &s.other().id})
 		return err
 	},
 	"UpdateAlias(to)": func(s *subject) error {
-		from, _ := s.other()
-		name := s.alias + "/elsewhere"
-		if _, err := s.client.CreateAlias(s.t.Context(), &awskms.CreateAliasInput{AliasName: &name, TargetKeyId: &from}); err != nil {
+		name := "alias/" + s.other().id
+		_, err := s.client.CreateAlias(s.t.Context(), &awskms.CreateAliasInput{AliasName: &name, TargetKeyId: &s.other().id})
+		if err != nil && !strings.Contains(err.Error(), "AlreadyExists") {
 			return err
 		}
-		_, err := s.client.UpdateAlias(s.t.Context(), &awskms.UpdateAliasInput{AliasName: &name, TargetKeyId: &s.id})
+		_, err = s.client.UpdateAlias(s.t.Context(), &awskms.UpdateAliasInput{AliasName: &name, TargetKeyId: &s.id})
 		return err
 	},
 	"DeleteAlias": func(s *subject) error {
@@ -206,14 +205,15 @@ var callsOnKeys = map[string]func(*subject) error{
 		return err
 	},
 	"UpdatePrimaryRegion": func(s *subject) error {
-		if s.state() == types.KeyStateEnabled { // with what it can move to
+		key, err := s.client.DescribeKey(s.t.Context(), &awskms.DescribeKeyInput{KeyId: &s.id})
+		if err == nil && key.KeyMetadata.KeyState == types.KeyStateEnabled { // with what it can move to
 			_, err := s.client.ReplicateKey(s.t.Context(), &awskms.ReplicateKeyInput{KeyId: &s.id, ReplicaRegion: aws.String(otherRegion)})
 			if err != nil {
 				return err
 			}
 			s.settled(otherRegion)
 		}
-		_, err := s.client.UpdatePrimaryRegion(s.t.Context(), &awskms.UpdatePrimaryRegionInput{KeyId: &s.id, PrimaryRegion: aws.String(otherRegion)})
+		_, err = s.client.UpdatePrimaryRegion(s.t.Context(), &awskms.UpdatePrimaryRegionInput{KeyId: &s.id, PrimaryRegion: aws.String(otherRegion)})
 		return err
 	},
 }

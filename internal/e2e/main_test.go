@@ -113,3 +113,13 @@ func (p *pair) roundTrip(key string) error {
 	}
 	return err
 }
+
+// wantText is wantError with the whole message.
+func wantText(t *testing.T, err error, code, text string) {
+	t.Helper()
+	wantError(t, err, code)
+	var api smithy.APIError
+	if errors.As(err, &api) && api.ErrorMessage() != text {
+		t.Errorf("%s says %q, want %q", code, api.ErrorMessage(), text)
+	}
+}

@@ -112,6 +112,13 @@ type subject struct {
 	token  []byte // for imports, with
 	// the material for it.
 	wrapped []byte
+	others  *others
+}
+
+// others is another key in the same Region that can be used, with a ciphertext of it.
+type others struct {
+	id     string
+	sealed []byte
 }
 
 var (
@@ -341,12 +348,15 @@ func (l *laboratory) in(t *testing.T, state types.KeyState, kind string) (s *sub
 	return s
 }
 
-// other is a key in the same Region that can be used, with a ciphertext of it.
-func (s *subject) other() (id string, sealed []byte) {
+// other makes another key when it is first asked for it.
+func (s *subject) other() *others {
 	s.t.Helper()
-	key := must[*awskms.CreateKeyOutput](s.t)(s.client.CreateKey(s.t.Context(), &awskms.CreateKeyInput{})).KeyMetadata
-	out := must[*awskms.EncryptOutput](s.t)(s.client.Encrypt(s.t.Context(), &awskms.EncryptInput{KeyId: key.KeyId, Plaintext: message}))
-	return *key.KeyId, out.CiphertextBlob
+	if s.others == nil {
+		key := must[*awskms.CreateKeyOutput](s.t)(s.client.CreateKey(s.t.Context(), &awskms.CreateKeyInput{})).KeyMetadata
+		out := must[*awskms.EncryptOutput](s.t)(s.client.Encrypt(s.t.Context(), &awskms.EncryptInput{KeyId: key.KeyId, Plaintext: message}))
+		s.others = &others{*key.KeyId, out.CiphertextBlob}
+	}
+	return s.others
 }
 
 // TestTheMatrixOfKeyStates calls every operation with a key in every state.
