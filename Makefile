@@ -1,6 +1,7 @@
 # make run    build and start a development server on http://127.0.0.1:4599;
 #             ARGS="--data DIR" keeps its data, ARGS="--listen 127.0.0.1:PORT" takes another port
 # make test   everything that CI runs
+# make clients  the programs that people use with AWS KMS, against a server
 # make fuzz   every fuzz target for FUZZTIME
 # make bench  the benchmarks, each beside its floor
 
@@ -14,7 +15,7 @@ RACED := ./internal/kms/... ./internal/keystore/... ./internal/pkcs11/... ./inte
          ./internal/store/... ./internal/xksproxy/... ./internal/endpointservice/... ./internal/cloudhsm/... \
          ./internal/identity/... ./internal/audit/... ./internal/rootkey/...
 
-.PHONY: run build softhsm test format vet build-without-cgo unit race fuzz bench clean
+.PHONY: run build softhsm test format vet build-without-cgo unit race clients fuzz bench clean
 
 run: softhsm build
 	exec bin/kastellan serve --dev $(ARGS)
@@ -30,10 +31,10 @@ softhsm:
 		echo "softhsm2 could not be installed"; \
 	fi
 
-test: format vet build build-without-cgo unit race
+test: format vet build build-without-cgo unit race clients
 
 format:
-	@unformatted="$$(gofmt -l cmd internal)"; \
+	@unformatted="$$(gofmt -l cmd internal clients)"; \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 
 vet:
@@ -47,6 +48,12 @@ unit:
 
 race:
 	$(GO) test -race -short $(RACED)
+
+# Programs that people use with AWS KMS. They are in a module of their own; those that are not in Go run where they are installed.
+clients:
+	@if command -v npm >/dev/null; then cd clients/js && npm ci --silent; \
+	else echo "npm is not installed: the clients in JavaScript are left out"; fi
+	cd clients && $(GO) vet ./... && $(GO) test ./...
 
 # One target at a time: that is all that go test takes.
 fuzz:

@@ -62,7 +62,7 @@ var filesOnce = sync.OnceValues(func() ([]*file, error) {
 		}
 		name := entry.Name()
 		if entry.IsDir() {
-			if path != root && (name == "bin" || strings.HasPrefix(name, ".") && name != ".ci") {
+			if path != root && (name == "bin" || name == "node_modules" || strings.HasPrefix(name, ".") && name != ".ci") {
 				return filepath.SkipDir
 			}
 			return nil
