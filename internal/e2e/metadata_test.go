@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"crypto/fips140"
 	"maps"
 	"reflect"
 	"slices"
@@ -102,9 +103,13 @@ func TestMetadataOfEverySpec(t *testing.T) {
 			if row[0] == "SM2" {
 				client = server.ClientIn(admin, "cn-north-1")
 			}
-			created := must[*awskms.CreateKeyOutput](t)(client.CreateKey(ctx, &awskms.CreateKeyInput{
+			answer, err := client.CreateKey(ctx, &awskms.CreateKeyInput{
 				KeySpec: types.KeySpec(row[0]), KeyUsage: types.KeyUsageType(row[1]), Description: aws.String("words"),
-			})).KeyMetadata
+			})
+			if fips140.Enforced() && err != nil {
+				t.Skip(err)
+			}
+			created := must[*awskms.CreateKeyOutput](t)(answer, err).KeyMetadata
 			described := must[*awskms.DescribeKeyOutput](t)(client.DescribeKey(ctx, &awskms.DescribeKeyInput{KeyId: created.KeyId})).KeyMetadata
 			if !reflect.DeepEqual(created, described) {
 				t.Errorf("created %+v, described %+v", created, described)

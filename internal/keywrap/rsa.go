@@ -15,6 +15,8 @@ type oaep struct{ hash crypto.Hash }
 
 func (oaep) goesWith(spec kmsapi.WrappingKeySpec) bool { return rsaBits[spec] != 0 }
 
+func (o oaep) approved() bool { return o.hash != crypto.SHA1 }
+
 func (o oaep) wrap(public crypto.PublicKey, material []byte) ([]byte, error) {
 	return rsa.EncryptOAEP(o.hash.New(), rand.Reader, public.(*rsa.PublicKey), material, nil)
 }

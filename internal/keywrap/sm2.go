@@ -18,6 +18,8 @@ type sm2PKE struct{}
 
 func (sm2PKE) goesWith(spec kmsapi.WrappingKeySpec) bool { return spec == kmsapi.WrappingSM2 }
 
+func (sm2PKE) approved() bool { return false }
+
 func (sm2PKE) wrap(public crypto.PublicKey, material []byte) ([]byte, error) {
 	return sm2.EncryptASN1(rand.Reader, public.(*ecdsa.PublicKey), material)
 }

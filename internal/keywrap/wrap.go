@@ -2,6 +2,7 @@ package keywrap
 
 import (
 	"crypto"
+	"crypto/fips140"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ var ErrUnwrap error = kmsapi.Errorf(kmsapi.InvalidCiphertext,
 // has admitted.
 type algorithm interface {
 	goesWith(spec kmsapi.WrappingKeySpec) bool
+	approved() bool // by FIPS 140-3
 	wrap(public crypto.PublicKey, material []byte) ([]byte, error)
 	unwrap(private crypto.PrivateKey, wrapped []byte) ([]byte, error)
 }
@@ -35,8 +37,9 @@ var algorithms = map[kmsapi.AlgorithmSpec]algorithm{
 	kmsapi.WrapSM2PKE:              sm2PKE{},
 }
 
-// Allowed refuses algorithms that there are not any more (RSAES_PKCS1_V1_5) and those
-// that do not go with the kind of wrapping key, as UnsupportedOperationException. AWS's
+// Allowed refuses algorithms that there are not any more (RSAES_PKCS1_V1_5), those
+// that do not go with the kind of wrapping key, and SHA-1 and SM2 where all cryptography
+// must be approved by FIPS 140-3, as UnsupportedOperationException. AWS's
 // exception for such pairs is not known; this is the one of the model's list for
 // GetParametersForImport that speaks of parameters.
 func Allowed(alg kmsapi.AlgorithmSpec, spec kmsapi.WrappingKeySpec) error {
@@ -46,6 +49,9 @@ func Allowed(alg kmsapi.AlgorithmSpec, spec kmsapi.WrappingKeySpec) error {
 	}
 	if !a.goesWith(spec) {
 		return kmsapi.Errorf(kmsapi.UnsupportedOperation, "The wrapping algorithm %s cannot be used with a wrapping key of spec %s.", string(alg), string(spec))
+	}
+	if fips140.Enforced() && !a.approved() {
+		return kmsapi.Errorf(kmsapi.UnsupportedOperation, "The wrapping algorithm %s is not available where only FIPS 140-3 approved cryptography is allowed.", string(alg))
 	}
 	return nil
 }
