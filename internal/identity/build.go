@@ -81,6 +81,7 @@ func (b *builder) account(a *Account) {
 		ARN:         a.arn("root"),
 		Type:        TypeRoot,
 		PrincipalID: a.ID,
+		subject:     policy.Subject{Account: a.ID, ARN: a.arn("root"), Root: true},
 	})
 	names := make(map[string]bool)
 	for i := range a.Users {
@@ -109,6 +110,7 @@ func (b *builder) user(a *Account, u *User) {
 		UserName:    u.Name,
 		PrincipalID: userID(a.ID, u.Name),
 	}
+	p.subject = policy.Subject{Account: p.Account, ARN: p.ARN}
 	for i, doc := range u.Policies {
 		parsed, err := policy.ParseIdentity([]byte(doc))
 		if err != nil {

@@ -159,6 +159,7 @@ func (x *exchange) authenticate(ctx context.Context) error {
 		RequestID: x.id,
 		SourceIP:  sourceIP(x.r),
 		UserAgent: x.r.UserAgent(),
+		Referer:   x.r.Referer(),
 		Host:      x.r.Host,
 	}
 	if state := x.r.TLS; state != nil {
