@@ -81,7 +81,6 @@ func (b *builder) account(a *Account) {
 		ARN:         a.arn("root"),
 		Type:        TypeRoot,
 		PrincipalID: a.ID,
-		subject:     policy.Subject{Account: a.ID, ARN: a.arn("root"), Root: true},
 	})
 	names := make(map[string]bool)
 	for i := range a.Users {
@@ -110,7 +109,6 @@ func (b *builder) user(a *Account, u *User) {
 		UserName:    u.Name,
 		PrincipalID: userID(a.ID, u.Name),
 	}
-	p.subject = policy.Subject{Account: p.Account, ARN: p.ARN}
 	for i, doc := range u.Policies {
 		parsed, err := policy.ParseIdentity([]byte(doc))
 		if err != nil {
@@ -141,7 +139,7 @@ func (b *builder) keys(keys []AccessKey, p Principal) {
 			}
 		}
 		owner := p
-		owner.AccessKeyID = k.ID
+		owner.AccessKeyID, owner.subject = k.ID, p.asSubject()
 		b.directory.entries[k.ID] = &Entry{Key: k, Principal: &owner}
 	}
 	if longTerm > maxLongTermKeys {

@@ -39,8 +39,8 @@ func (c *Caller) Lookup(key, region string, now time.Time) (values []string, ok 
 func (p *Principal) lookup(key string) (values []string, ok bool) {
 	switch key {
 	case "aws:principalarn":
-		if p.subject.Role != "" {
-			return one(p.subject.Role)
+		if role := p.Subject().Role; role != "" {
+			return one(role)
 		}
 		return some(p.ARN)
 	case "aws:principalaccount":

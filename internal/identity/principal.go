@@ -59,7 +59,21 @@ type Issuer struct {
 }
 
 // Subject is the principal as policies see it.
-func (p *Principal) Subject() *policy.Subject { return &p.subject }
+func (p *Principal) Subject() *policy.Subject {
+	if p.subject.ARN == "" { // not of a Directory
+		s := p.asSubject()
+		return &s
+	}
+	return &p.subject
+}
+
+func (p *Principal) asSubject() policy.Subject {
+	s := policy.Subject{Account: p.Account, ARN: p.ARN, Root: p.Type == TypeRoot}
+	if p.Session != nil && p.Session.Issuer.Type == "Role" {
+		s.Role = p.Session.Issuer.ARN
+	}
+	return s
+}
 
 // Inputs are the policies that the principal brings along.
 func (p *Principal) Inputs() policy.Inputs {
@@ -84,5 +98,5 @@ type Caller struct {
 func (p *Principal) Allows(action, resource string) policy.Decision {
 	in := p.Inputs()
 	in.Owner = p.Account
-	return policy.IdentityAllows(&in, &policy.Request{Subject: &p.subject, Action: action, Resource: resource})
+	return policy.IdentityAllows(&in, &policy.Request{Subject: p.Subject(), Action: action, Resource: resource})
 }

@@ -11,7 +11,7 @@ func (c *call) deriveSharedSecret(ctx context.Context, in *kmsapi.DeriveSharedSe
 	if err := (options{grantTokens: in.GrantTokens}).check(ctx, c); err != nil {
 		return nil, err
 	}
-	to, err := c.s.recipient(in.Recipient)
+	to, err := c.recipient(in.Recipient)
 	if err != nil {
 		return nil, err
 	}

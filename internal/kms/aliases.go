@@ -29,8 +29,17 @@ func (c *call) aliasPermit(name string) error {
 	if err := c.authorize(c.op.Permission, arn); err != nil {
 		return err
 	}
-	c.about("AWS::KMS::Alias", arn)
+	c.about("AWS::KMS::Alias", c.caller.Account, arn)
 	return nil
+}
+
+// aliasedPermit decides about the key that an alias belongs to so far.
+func (c *call) aliasedPermit(rec *aliasRecord) error {
+	k := c.s.mirror.key(rec.Region, rec.KeyID)
+	if k == nil {
+		return c.authorize(c.op.Permission, kmsapi.KeyARN(rec.Region, rec.Account, rec.KeyID))
+	}
+	return c.authorizeKey(k)
 }
 
 func (c *call) createAlias(ctx context.Context, in *kmsapi.CreateAliasRequest) (*kmsapi.Empty, error) {
@@ -78,7 +87,7 @@ func (c *call) updateAlias(ctx context.Context, in *kmsapi.UpdateAliasRequest) (
 		if rec == nil {
 			return aliasNotFound(kmsapi.AliasARN(c.caller.Region, c.caller.Account, in.AliasName))
 		}
-		if err := c.authorize(c.op.Permission, kmsapi.KeyARN(rec.Region, rec.Account, rec.KeyID)); err != nil {
+		if err := c.aliasedPermit(rec); err != nil {
 			return err
 		}
 		if err := interchangeable(tx, rec, k); err != nil {
@@ -161,11 +170,28 @@ func (c *call) deleteAlias(ctx context.Context, in *kmsapi.DeleteAliasRequest) (
 		if rec == nil {
 			return aliasNotFound(kmsapi.AliasARN(c.caller.Region, c.caller.Account, in.AliasName))
 		}
-		if err := c.authorize(c.op.Permission, kmsapi.KeyARN(rec.Region, rec.Account, rec.KeyID)); err != nil {
+		if err := c.aliasedPermit(rec); err != nil {
 			return err
 		}
 		return tx.Delete(at)
 	})
+}
+
+// ownKey gives a key of the caller's account, for a list about which key policies do not decide.
+func (c *call) ownKey(id string) (*keyEntry, error) {
+	name, err := c.parse(id)
+	if err != nil {
+		return nil, err
+	}
+	if name.Account != c.caller.Account {
+		return nil, c.hidden(c.op.Permission)
+	}
+	k, err := c.lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	c.aboutKey(k)
+	return k, nil
 }
 
 func (c *call) listAliases(_ context.Context, in *kmsapi.ListAliasesRequest) (*kmsapi.ListAliasesResponse, error) {
@@ -174,7 +200,7 @@ func (c *call) listAliases(_ context.Context, in *kmsapi.ListAliasesRequest) (*k
 	}
 	keyID := ""
 	if in.KeyID != "" {
-		k, err := c.manage(in.KeyID)
+		k, err := c.ownKey(in.KeyID)
 		if err != nil {
 			return nil, err
 		}

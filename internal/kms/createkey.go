@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/policy"
 	"kastellan.dev/internal/store"
 )
 
@@ -16,7 +18,7 @@ import (
 const creation = 2 * time.Minute
 
 func (c *call) createKey(ctx context.Context, in *kmsapi.CreateKeyRequest) (*kmsapi.CreateKeyResponse, error) {
-	if err := c.mayCreate(in.Tags); err != nil {
+	if err := c.mayCreate(c.prospect(in), in.Tags); err != nil {
 		return nil, err
 	}
 	rec, err := c.newKey(in)
@@ -30,19 +32,33 @@ func (c *call) createKey(ctx context.Context, in *kmsapi.CreateKeyRequest) (*kms
 	if err != nil {
 		return nil, err
 	}
-	c.about("AWS::KMS::Key", k.ARN)
+	c.about("AWS::KMS::Key", k.Account, k.ARN)
 	return &kmsapi.CreateKeyResponse{KeyMetadata: c.s.metadata(k)}, nil
 }
 
-// mayCreate decides whether the caller may create keys, and with tags.
-func (c *call) mayCreate(tags []kmsapi.Tag) error {
-	if err := c.authorize("kms:CreateKey", "*"); err != nil {
+// prospect is the key that is asked for, as far as conditions can be about it.
+func (c *call) prospect(in *kmsapi.CreateKeyRequest) *keyRecord {
+	k := &keyRecord{
+		Account: c.caller.Account, Region: c.caller.Region, Usage: cmp.Or(in.KeyUsage, kmsapi.EncryptDecrypt), Origin: cmp.Or(in.Origin, kmsapi.OriginAWSKMS),
+		Spec: cmp.Or(in.KeySpec, kmsapi.KeySpec(in.CustomerMasterKeySpec), kmsapi.SymmetricDefault),
+	}
+	if in.MultiRegion != nil && *in.MultiRegion {
+		k.MultiRegion = &multiRegionRecord{Primary: k.Region}
+	}
+	return k
+}
+
+// mayCreate decides whether the caller may create a key, and with tags.
+func (c *call) mayCreate(rec *keyRecord, tags []kmsapi.Tag) error {
+	q := question{permission: "kms:CreateKey", resource: "*", key: &keyEntry{keyRecord: *rec}, toBeMade: true, region: rec.Region}
+	if err := c.ask(q); err != nil || len(tags) == 0 {
 		return err
 	}
-	if len(tags) == 0 {
-		return nil
+	q.permission, q.resource = "kms:TagResource", kmsapi.KeyARN(rec.Region, rec.Account, "*")
+	if o := c.decide(q); o.Decision != policy.Allow {
+		return refusal(&c.caller, q.permission, "", o) // AWS names no resource: the key has no ARN yet
 	}
-	return c.authorize("kms:TagResource", "*")
+	return nil
 }
 
 // newKey makes the record of the key that was asked for, without material.
@@ -54,7 +70,7 @@ func (c *call) newKey(in *kmsapi.CreateKeyRequest) (*keyRecord, error) {
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
-	policy, err := c.policyOr(in.Policy, c.caller.Region)
+	document, err := c.policyOr(in.Policy, c.caller.Region)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +78,7 @@ func (c *call) newKey(in *kmsapi.CreateKeyRequest) (*keyRecord, error) {
 		ID: newUUID(), Account: c.caller.Account, Region: c.caller.Region,
 		Created: c.s.now().UTC(), Description: in.Description, Enabled: true,
 		Spec: spec.Name, Usage: in.KeyUsage, Origin: in.Origin,
-		Policy: policy, Tags: in.Tags, StoreID: in.CustomKeyStoreID, XksKeyID: in.XksKeyID,
+		Policy: document, Tags: in.Tags, StoreID: in.CustomKeyStoreID, XksKeyID: in.XksKeyID,
 	}
 	if rec.Usage == "" {
 		rec.Usage = kmsapi.EncryptDecrypt
@@ -73,6 +89,9 @@ func (c *call) newKey(in *kmsapi.CreateKeyRequest) (*keyRecord, error) {
 	if in.MultiRegion != nil && *in.MultiRegion {
 		rec.ID = "mrk-" + randomHex(16)
 		rec.MultiRegion = &multiRegionRecord{Primary: rec.Region}
+	}
+	if err := c.mayUpdate(rec, in.BypassPolicyLockoutSafetyCheck); err != nil {
+		return nil, err
 	}
 	return rec, c.checkOrigin(rec, spec)
 }

@@ -66,7 +66,7 @@ func (c *call) generateDataKey(ctx context.Context, in *kmsapi.GenerateDataKeyRe
 	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(ctx, c); err != nil {
 		return nil, err
 	}
-	to, err := c.s.recipient(in.Recipient)
+	to, err := c.recipient(in.Recipient)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (c *call) generateRandom(ctx context.Context, in *kmsapi.GenerateRandomRequ
 	if err := c.permit(); err != nil {
 		return nil, err
 	}
-	to, err := c.s.recipient(in.Recipient)
+	to, err := c.recipient(in.Recipient)
 	if err != nil {
 		return nil, err
 	}

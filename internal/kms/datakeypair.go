@@ -61,7 +61,7 @@ func (c *call) generateDataKeyPair(ctx context.Context, in *kmsapi.GenerateDataK
 	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(ctx, c); err != nil {
 		return nil, err
 	}
-	to, err := c.s.recipient(in.Recipient)
+	to, err := c.recipient(in.Recipient)
 	if err != nil {
 		return nil, err
 	}

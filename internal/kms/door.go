@@ -12,7 +12,6 @@ import (
 	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
-	"kastellan.dev/internal/policy"
 )
 
 // call is one call of an operation by a caller. Only Do makes one, and all
@@ -22,7 +21,13 @@ type call struct {
 	caller identity.Caller
 	op     *Operation
 
-	decided   bool // somebody asked whether the caller may
+	in        any           // the request
+	decided   bool          // somebody asked whether the caller may
+	asked     question      // the last one; see authorize.go
+	presented []*grantEntry // the grants whose tokens the caller presents
+	retiring  *grantEntry   // the grant that is to be retired
+	sourceKey *keyEntry     // of ReEncrypt, once it is found
+	to        lazyRecipient
 	resources []audit.Resource
 	keys      []*keyEntry       // those that the call was allowed to use,
 	held      [2]*keyEntry      // where they are,
@@ -35,7 +40,7 @@ type call struct {
 // that satisfies the constraints of its type. The answer is of the type that
 // the table says. The call is refused if its record cannot be written.
 func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller, in any) (any, error) {
-	c := &call{s: s, caller: caller, op: op}
+	c := &call{s: s, caller: caller, op: op, in: in}
 	c.keys = c.held[:0]
 	out, err := c.run(ctx, in)
 	record := c.record(in, out, err)
@@ -65,81 +70,70 @@ func (c *call) run(ctx context.Context, in any) (out any, err error) {
 	return out, err
 }
 
-// authorize decides whether the caller may do what permission names with the
-// resource: an ARN, or "*" for operations without one.
-func (c *call) authorize(permission, resource string) error {
-	c.decided = true
-	switch c.caller.Allows(permission, resource) {
-	case policy.Allow:
-		return nil
-	case policy.ExplicitDeny:
-		return kmsapi.Errorf(kmsapi.AccessDenied,
-			"User: %s is not authorized to perform: %s on resource: %s with an explicit deny in an identity-based policy",
-			c.caller.ARN, permission, resource)
-	default:
-		return kmsapi.Errorf(kmsapi.AccessDenied,
-			"User: %s is not authorized to perform: %s on resource: %s because no identity-based policy allows the %s action",
-			c.caller.ARN, permission, resource, permission)
-	}
-}
-
-// permit is authorize for the operation's own permission on no resource.
-func (c *call) permit() error { return c.authorize(c.op.Permission, "*") }
-
-// hidden is the refusal that does not tell whether the key exists.
-func (c *call) hidden(permission string) error {
-	c.decided = true
-	return kmsapi.Errorf(kmsapi.AccessDenied,
-		"User: %s is not authorized to perform: %s on this resource because the resource does not exist in this Region, "+
-			"no resource-based policies allow access, or a resource-based policy explicitly denies access",
-		c.caller.ARN, permission)
-}
-
 // manage gives the key that id names, as an id or a key ARN, to a caller who
 // has the operation's permission on it, in a state that allows the operation.
 func (c *call) manage(id string) (*keyEntry, error) {
 	if !strings.HasPrefix(id, "arn:") && !isKeyID(id) {
 		return nil, kmsapi.Errorf(kmsapi.NotFound, "Invalid keyId '%s'", id)
 	}
-	return c.allowed(id, c.op.Permission)
+	return c.use(id)
 }
 
 // use is manage for operations that take alias names and alias ARNs too.
-func (c *call) use(id string) (*keyEntry, error) { return c.allowed(id, c.op.Permission) }
+func (c *call) use(id string) (*keyEntry, error) {
+	return c.allowed(id, question{permission: c.op.Permission})
+}
 
-func (c *call) allowed(id, permission string) (*keyEntry, error) {
-	k, err := c.find(id, permission)
+// allowed is use with a permission that is not the operation's own, or for one half of it.
+func (c *call) allowed(id string, q question) (*keyEntry, error) {
+	k, err := c.find(id, q)
 	if err != nil {
 		return nil, err
 	}
 	return k, c.inState(k)
 }
 
-// find resolves id and authorizes permission on the key. It says that a key
-// does not exist only to those who would be allowed to use it.
-func (c *call) find(id, permission string) (*keyEntry, error) {
+// find resolves id and asks about the key. It says that a key does not exist only to
+// those who would be allowed to use it.
+func (c *call) find(id string, q question) (*keyEntry, error) {
 	name, err := c.parse(id)
 	if err != nil {
 		return nil, err
 	}
-	if name.Account != c.caller.Account {
-		return nil, c.hidden(permission) // key policies, which could allow it, are not evaluated yet
-	}
 	k, missing := c.lookup(name)
+	foreign := name.Account != c.caller.Account
+	if foreign && (k == nil || !c.op.AcrossAccounts) {
+		return nil, c.hidden(q.permission)
+	}
+	if strings.HasPrefix(name.Resource, "alias/") {
+		q.alias = name.Resource
+	}
 	if k == nil {
-		if c.authorize(permission, name.String()) != nil {
-			return nil, c.hidden(permission)
+		q.resource = name.String()
+		if c.ask(q) != nil {
+			return nil, c.hidden(q.permission)
 		}
 		return nil, missing
 	}
-	if err := c.authorize(permission, k.ARN); err != nil {
+	q.key, q.resource = k, k.ARN
+	if err := c.ask(q); err != nil {
 		return nil, err
 	}
 	c.aboutKey(k)
 	return k, c.withinKeys(k)
 }
 
-// lookup finds the key that an ARN of the caller's account and Region names.
+// named gives the key that id names, whoever may use it, or nil.
+func (c *call) named(id string) *keyEntry {
+	name, err := c.parse(id)
+	if err != nil {
+		return nil
+	}
+	k, _ := c.lookup(name)
+	return k
+}
+
+// lookup finds the key that an ARN of the caller's Region names.
 func (c *call) lookup(name kmsapi.ARN) (*keyEntry, error) {
 	id, isKey := strings.CutPrefix(name.Resource, "key/")
 	if !isKey {
@@ -259,12 +253,12 @@ func (c *call) onBehalf() keystore.Call {
 
 // aboutKey notes a key that the caller may use.
 func (c *call) aboutKey(k *keyEntry) {
-	c.about("AWS::KMS::Key", k.ARN)
+	c.about("AWS::KMS::Key", k.Account, k.ARN)
 	c.keys = append(c.keys, k)
 }
 
-func (c *call) about(kind, arn string) {
-	c.resources = append(c.resources, audit.Resource{AccountID: c.caller.Account, Type: kind, ARN: arn})
+func (c *call) about(kind, account, arn string) {
+	c.resources = append(c.resources, audit.Resource{AccountID: account, Type: kind, ARN: arn})
 }
 
 func (c *call) note(name, value string) {

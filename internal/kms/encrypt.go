@@ -115,12 +115,12 @@ func (c *call) decrypt(ctx context.Context, in *kmsapi.DecryptRequest) (*kmsapi.
 	if err != nil {
 		return nil, err
 	}
-	to, err := c.s.recipient(in.Recipient)
+	to, err := c.recipient(in.Recipient)
 	if err != nil {
 		return nil, err
 	}
 	src := source{
-		blob: in.CiphertextBlob, keyID: in.KeyID, member: "keyId", permission: c.op.Permission,
+		blob: in.CiphertextBlob, keyID: in.KeyID, member: "keyId", asking: question{permission: c.op.Permission},
 		algorithm: in.EncryptionAlgorithm, context: in.EncryptionContext, blind: blind,
 	}
 	opened, err := c.sourceOf(src)
@@ -161,8 +161,11 @@ func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kms
 		return nil, err
 	}
 	src := source{
-		blob: in.CiphertextBlob, keyID: in.SourceKeyID, member: "sourceKeyId", permission: "kms:ReEncryptFrom",
+		blob: in.CiphertextBlob, keyID: in.SourceKeyID, member: "sourceKeyId", asking: question{permission: "kms:ReEncryptFrom", half: sourceHalf},
 		algorithm: in.SourceEncryptionAlgorithm, context: in.SourceEncryptionContext, blind: blind,
+	}
+	if in.SourceKeyID != "" {
+		c.sourceKey = c.named(in.SourceKeyID)
 	}
 	from, err := c.sourceOf(src)
 	if err != nil {
@@ -193,7 +196,7 @@ func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kms
 
 // destination is the key under which ReEncrypt encrypts again.
 func (c *call) destination(in *kmsapi.ReEncryptRequest) (cipher, error) {
-	k, err := c.allowed(in.DestinationKeyID, "kms:ReEncryptTo")
+	k, err := c.allowed(in.DestinationKeyID, question{permission: "kms:ReEncryptTo", half: destinationHalf})
 	if err != nil {
 		return cipher{}, err
 	}

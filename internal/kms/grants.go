@@ -117,6 +117,7 @@ func (c *call) retireGrant(ctx context.Context, in *kmsapi.RetireGrantRequest) (
 	if err != nil {
 		return nil, err
 	}
+	c.retiring = g
 	if err := c.mayRetire(g); err != nil {
 		return nil, err
 	}
@@ -155,10 +156,11 @@ func (c *call) grantNamed(ctx context.Context, keyID, id string) (*grantEntry, e
 func (c *call) mayRetire(g *grantEntry) error {
 	key := g.keyARN()
 	denied := c.authorize(c.op.Permission, key)
-	if c.caller.Allows(c.op.Permission, key) == policy.ExplicitDeny {
+	own := c.byIdentity(c.op.Permission, key)
+	if own == policy.ExplicitDeny {
 		return denied
 	}
-	issued := g.IssuingAccount == c.caller.Account && denied == nil
+	issued := g.IssuingAccount == c.caller.Account && own == policy.Allow
 	grantee := slices.Contains(g.Operations, kmsapi.GrantRetireGrant) && c.speaksFor(g.Grantee, key)
 	if issued || grantee || c.speaksFor(g.Retiring, key) {
 		return nil

@@ -25,8 +25,13 @@ const (
 // person is a principal without policies.
 func person(arn string) identity.Caller {
 	parsed, _ := kmsapi.ParseARN(arn)
+	p := &identity.Principal{Account: parsed.Account, ARN: arn, Type: identity.TypeIAMUser}
+	if parts := strings.Split(parsed.Resource, "/"); parts[0] == "assumed-role" {
+		role := "arn:aws:iam::" + parsed.Account + ":role/ops/" + parts[1]
+		p.Type, p.Session = identity.TypeAssumedRole, &identity.Session{Name: parts[2], Issuer: identity.Issuer{Type: "Role", ARN: role}}
+	}
 	return identity.Caller{
-		Principal: &identity.Principal{Account: parsed.Account, ARN: arn, Type: identity.TypeIAMUser},
+		Principal: p,
 		Region:    region, RequestID: "00000000-0000-4000-8000-000000000003",
 	}
 }

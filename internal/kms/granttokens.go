@@ -61,13 +61,15 @@ func (c *call) grantOf(ctx context.Context, token string) (*grantEntry, error) {
 	return nil, kmsapi.Errorf(kmsapi.InvalidGrantToken, "The grant token does not belong to any grant.")
 }
 
-// checkGrantTokens refuses a request with tokens that are not those of grants.
+// checkGrantTokens takes the tokens of a request, and refuses those that are not of grants.
 // It does not matter on which key the grants are.
 func (c *call) checkGrantTokens(ctx context.Context, tokens []string) error {
 	for _, token := range tokens {
-		if _, err := c.grantOf(ctx, token); err != nil {
+		g, err := c.grantOf(ctx, token)
+		if err != nil {
 			return err
 		}
+		c.presented = append(c.presented, g)
 	}
 	return nil
 }

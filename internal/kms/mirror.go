@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/keyspec"
+	"kastellan.dev/internal/policy"
 	"kastellan.dev/internal/store"
 )
 
@@ -22,7 +23,8 @@ type keyEntry struct {
 	current  *keyVersion  // the one that encrypts; nil if there has never been material
 	due      time.Time    // when the sweeper is to look at the key; zero: never
 	public   func() (keyspec.PublicKey, error)
-	use      *keyUse // shared by all entries of the key
+	policy   func() *policy.Document // the key policy, compiled when it is needed first
+	use      *keyUse                 // shared by all entries of the key
 }
 
 // place is what an id or a name is unique in.
@@ -224,6 +226,7 @@ func newKeyEntry(rec *keyRecord) (*keyEntry, error) {
 	return &keyEntry{
 		keyRecord: *rec, ARN: rec.arn(), spec: spec, versions: versions, current: current, due: rec.nextEvent(), use: new(keyUse),
 		public: sync.OnceValues(func() (keyspec.PublicKey, error) { return spec.OpenPublic(rec.PublicKey) }),
+		policy: sync.OnceValue(func() *policy.Document { return compiled(rec) }),
 	}, nil
 }
 

@@ -99,7 +99,9 @@ func (c *call) replicateKey(ctx context.Context, in *kmsapi.ReplicateKeyRequest)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.mayCreate(in.Tags); err != nil {
+	prospect := k.keyRecord
+	prospect.Region, prospect.Tags = in.ReplicaRegion, nil
+	if err := c.mayCreate(&prospect, in.Tags); err != nil {
 		return nil, err
 	}
 	for range 2 { // as AWS counts it
@@ -119,7 +121,7 @@ func (c *call) replicateKey(ctx context.Context, in *kmsapi.ReplicateKeyRequest)
 	if err != nil {
 		return nil, err
 	}
-	c.about("AWS::KMS::Key", entry.ARN)
+	c.about("AWS::KMS::Key", entry.Account, entry.ARN)
 	return &kmsapi.ReplicateKeyResponse{ReplicaKeyMetadata: c.s.metadata(entry), ReplicaPolicy: replica.Policy, ReplicaTags: replica.Tags}, nil
 }
 
@@ -131,14 +133,15 @@ func (c *call) newReplica(in *kmsapi.ReplicateKeyRequest, k *keyEntry) (*keyReco
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
-	policy, err := c.policyOr(in.Policy, in.ReplicaRegion)
+	document, err := c.policyOr(in.Policy, in.ReplicaRegion)
 	if err != nil {
 		return nil, err
 	}
-	return &keyRecord{
+	replica := &keyRecord{
 		ID: k.ID, Account: k.Account, Region: in.ReplicaRegion, Created: c.s.now().UTC(), Description: in.Description, Enabled: true,
-		Spec: k.Spec, Usage: k.Usage, Origin: k.Origin, Policy: policy, Tags: in.Tags, Transition: kmsapi.StateCreating,
-	}, nil
+		Spec: k.Spec, Usage: k.Usage, Origin: k.Origin, Policy: document, Tags: in.Tags, Transition: kmsapi.StateCreating,
+	}
+	return replica, c.mayUpdate(replica, in.BypassPolicyLockoutSafetyCheck)
 }
 
 // replicable tells whether a key can have a replica in a Region.
@@ -214,13 +217,22 @@ func (c *call) updatePrimaryRegion(ctx context.Context, in *kmsapi.UpdatePrimary
 	if in.PrimaryRegion == k.Region {
 		return nil, kmsapi.Errorf(kmsapi.UnsupportedOperation, "%s is the primary key already.", k.ARN)
 	}
-	if err := c.authorize(c.op.Permission, kmsapi.KeyARN(in.PrimaryRegion, k.Account, k.ID)); err != nil {
+	if err := c.mayLead(k, in.PrimaryRegion); err != nil {
 		return nil, err
 	}
 	if err := c.s.rates.take(c.caller.Account, in.PrimaryRegion, c.op.Quota); err != nil {
 		return nil, err
 	}
 	return none, c.changeKey(ctx, k, func(tx store.Tx, primary *keyRecord) error { return c.beginMove(tx, primary, in.PrimaryRegion) })
+}
+
+// mayLead decides about the key that is to become the primary one.
+func (c *call) mayLead(k *keyEntry, region string) error {
+	q := question{permission: c.op.Permission, resource: kmsapi.KeyARN(region, k.Account, k.ID), region: region}
+	if k.MultiRegion != nil {
+		q.key = c.s.mirror.key(region, k.ID)
+	}
+	return c.ask(q)
 }
 
 // beginMove puts the primary and its successor into the state Updating. A move

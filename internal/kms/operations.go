@@ -10,17 +10,19 @@ import (
 
 // Operation is one row of the table of operations.
 type Operation struct {
-	Name       string  // as in X-Amz-Target
-	Permission string  // the IAM action
-	ReadOnly   bool    // as AWS records it: cryptography counts as reading
-	Aliases    bool    // KeyId may be an alias name or alias ARN
-	Uses       bool    // it counts as a use of its keys: see lastusage.go
-	Quota      string  // the request quota that it counts in: its own, or what rates.go says
-	Rate       float64 // AWS's value of its own quota, requests per second
-	InvalidARN bool    // a malformed ARN is InvalidArnException rather than NotFoundException
-	Refused    refusals
-	suits      condition // before the key's state counts; nil: the operation is one for every key
-	fits       condition // after the key's state
+	Name       string // as in X-Amz-Target
+	Permission string // the IAM action
+	ReadOnly   bool   // as AWS records it: cryptography counts as reading
+	Aliases    bool   // KeyId may be an alias name or alias ARN
+	// AcrossAccounts tells that keys of other accounts can be used, as their policies or grants allow.
+	AcrossAccounts bool
+	Uses           bool    // it counts as a use of its keys: see lastusage.go
+	Quota          string  // the request quota that it counts in: its own, or what rates.go says
+	Rate           float64 // AWS's value of its own quota, requests per second
+	InvalidARN     bool    // a malformed ARN is InvalidArnException rather than NotFoundException
+	Refused        refusals
+	suits          condition // before the key's state counts; nil: the operation is one for every key
+	fits           condition // after the key's state
 
 	// New makes an empty request, a pointer to a structure of kmsapi.
 	New func() any
@@ -30,13 +32,15 @@ type Operation struct {
 // flag sets a property of a row.
 type flag func(*Operation)
 
-func readOnly(o *Operation)   { o.ReadOnly = true }
-func aliases(o *Operation)    { o.Aliases = true }
-func invalidARN(o *Operation) { o.InvalidARN = true }
+func readOnly(o *Operation)       { o.ReadOnly = true }
+func aliases(o *Operation)        { o.Aliases = true }
+func invalidARN(o *Operation)     { o.InvalidARN = true }
+func acrossAccounts(o *Operation) { o.AcrossAccounts = true }
 
-// cryptographic is for the operations that use keys. They read, take aliases, and have a row of the matrix in common.
+// cryptographic is for the operations that use keys. They read, take aliases and keys of other
+// accounts, and have a row of the matrix in common.
 func cryptographic(o *Operation) {
-	o.ReadOnly, o.Aliases, o.Uses, o.Refused, o.Quota = true, true, true, cryptoStates, byKey
+	o.ReadOnly, o.Aliases, o.AcrossAccounts, o.Uses, o.Refused, o.Quota = true, true, true, true, cryptoStates, byKey
 }
 
 func refuse(row refusals) flag { return func(o *Operation) { o.Refused = row } }
@@ -87,7 +91,7 @@ var operations = []*Operation{
 	row("ConnectCustomKeyStore", (*call).connectCustomKeyStore),
 	row("CreateAlias", (*call).createAlias, refuse(describeStates)),
 	row("CreateCustomKeyStore", (*call).createCustomKeyStore),
-	row("CreateGrant", (*call).createGrant, perSecond(50), invalidARN, refuse(grantStates)),
+	row("CreateGrant", (*call).createGrant, acrossAccounts, perSecond(50), invalidARN, refuse(grantStates)),
 	row("CreateKey", (*call).createKey),
 	row("Decapsulate", (*call).decapsulate, cryptographic, fitting(usage(kmsapi.EncapsulateDecapsulate))),
 	row("Decrypt", (*call).decrypt, cryptographic, fitting(decrypts)),
@@ -96,7 +100,7 @@ var operations = []*Operation{
 	row("DeleteImportedKeyMaterial", (*call).deleteImportedKeyMaterial, perSecond(15), invalidARN, refuse(deleteImportedStates), forKeys(imports)),
 	row("DeriveSharedSecret", (*call).deriveSharedSecret, cryptographic, fitting(usage(kmsapi.KeyAgreement))),
 	row("DescribeCustomKeyStores", (*call).describeCustomKeyStores, readOnly),
-	row("DescribeKey", (*call).describeKey, perSecond(2000), readOnly, aliases, invalidARN),
+	row("DescribeKey", (*call).describeKey, acrossAccounts, perSecond(2000), readOnly, aliases, invalidARN),
 	row("DisableKey", (*call).disableKey, invalidARN, refuse(enableStates)),
 	row("DisableKeyRotation", (*call).disableKeyRotation, invalidARN, refuse(autoRotationStates), forKeys(rotates, generated), fitting(leads)),
 	row("DisconnectCustomKeyStore", (*call).disconnectCustomKeyStore),
@@ -112,22 +116,22 @@ var operations = []*Operation{
 	row("GenerateRandom", (*call).generateRandom, readOnly, countedAs(string(keyspec.GroupSymmetric))),
 	row("GetKeyLastUsage", (*call).getKeyLastUsage, readOnly, invalidARN),
 	row("GetKeyPolicy", (*call).getKeyPolicy, perSecond(1000), readOnly, invalidARN),
-	row("GetKeyRotationStatus", (*call).getKeyRotationStatus, perSecond(1000), readOnly, invalidARN, refuse(rotationStatusStates), forKeys(rotates)),
+	row("GetKeyRotationStatus", (*call).getKeyRotationStatus, acrossAccounts, perSecond(1000), readOnly, invalidARN, refuse(rotationStatusStates), forKeys(rotates)),
 	row("GetParametersForImport", (*call).getParametersForImport, perSecond(1), readOnly, invalidARN, refuse(importParameterStates), forKeys(imports)),
-	row("GetPublicKey", (*call).getPublicKey, perSecond(2000), readOnly, aliases, invalidARN, refuse(publicKeyStates), forKeys(asymmetric)),
+	row("GetPublicKey", (*call).getPublicKey, acrossAccounts, perSecond(2000), readOnly, aliases, invalidARN, refuse(publicKeyStates), forKeys(asymmetric)),
 	row("ImportKeyMaterial", (*call).importKeyMaterial, perSecond(15), invalidARN, refuse(importStates), forKeys(imports)),
 	row("ListAliases", (*call).listAliases, perSecond(500), readOnly, invalidARN),
-	row("ListGrants", (*call).listGrants, perSecond(100), readOnly, invalidARN),
+	row("ListGrants", (*call).listGrants, acrossAccounts, perSecond(100), readOnly, invalidARN),
 	row("ListKeyPolicies", (*call).listKeyPolicies, perSecond(100), readOnly, invalidARN),
-	row("ListKeyRotations", (*call).listKeyRotations, perSecond(100), readOnly, invalidARN, forKeys(rotates)),
+	row("ListKeyRotations", (*call).listKeyRotations, acrossAccounts, perSecond(100), readOnly, invalidARN, forKeys(rotates)),
 	row("ListKeys", (*call).listKeys, perSecond(500), readOnly),
 	row("ListResourceTags", (*call).listResourceTags, perSecond(2000), readOnly, invalidARN),
 	row("ListRetirableGrants", (*call).listRetirableGrants, perSecond(100), readOnly),
 	row("PutKeyPolicy", (*call).putKeyPolicy, perSecond(15), invalidARN),
 	row("ReEncrypt", (*call).reEncrypt, cryptographic),
 	row("ReplicateKey", (*call).replicateKey, invalidARN, refuse(replicateStates), fitting(isPrimary)),
-	row("RetireGrant", (*call).retireGrant, perSecond(50), invalidARN),
-	row("RevokeGrant", (*call).revokeGrant, perSecond(50), invalidARN),
+	row("RetireGrant", (*call).retireGrant, acrossAccounts, perSecond(50), invalidARN),
+	row("RevokeGrant", (*call).revokeGrant, acrossAccounts, perSecond(50), invalidARN),
 	row("RotateKeyOnDemand", (*call).rotateKeyOnDemand, invalidARN, refuse(rotateStates), forKeys(rotates), fitting(leads)),
 	row("ScheduleKeyDeletion", (*call).scheduleKeyDeletion, perSecond(15), invalidARN, refuse(scheduleStates)),
 	row("Sign", (*call).sign, cryptographic, fitting(usage(kmsapi.SignVerify))),

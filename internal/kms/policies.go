@@ -25,6 +25,30 @@ func checkPolicy(document string) error {
 	return nil
 }
 
+// compiled is a stored key policy. One that cannot be read, as none should be, allows nothing.
+func compiled(rec *keyRecord) *policy.Document {
+	d, err := policy.Parse([]byte(rec.Policy))
+	if err != nil {
+		return &policy.Document{}
+	}
+	return d
+}
+
+// mayUpdate refuses a key policy, or the first one of a key, after which its author could not
+// change it again.
+func (c *call) mayUpdate(rec *keyRecord, bypass bool) error {
+	if bypass {
+		return nil
+	}
+	c.asked = question{call: c, permission: "kms:PutKeyPolicy", resource: rec.arn(), key: &keyEntry{keyRecord: *rec, ARN: rec.arn(), use: new(keyUse)}, toBeMade: true, region: rec.Region}
+	in := c.caller.Inputs()
+	in.Owner, in.Resource = rec.Account, compiled(rec)
+	if policy.Decide(&in, c.request()).Decision != policy.Allow {
+		return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "The new key policy will not allow you to update the key policy in the future.")
+	}
+	return nil
+}
+
 // policyOr is the policy that was given for a key in a Region, or else the default one.
 func (c *call) policyOr(document, region string) (string, error) {
 	if document == "" {
@@ -77,7 +101,7 @@ func (c *call) putKeyPolicy(ctx context.Context, in *kmsapi.PutKeyPolicyRequest)
 			return err
 		}
 		k.Policy = in.Policy
-		return nil
+		return c.mayUpdate(k, in.BypassPolicyLockoutSafetyCheck)
 	})
 	return none, err
 }

@@ -62,24 +62,8 @@ func (c *call) speaksFor(principal, resource string) bool {
 	if principal == "" {
 		return false
 	}
-	if principal == c.caller.ARN || isSessionOf(c.caller.ARN, principal) {
+	if slices.Contains(c.grantees(), principal) {
 		return true
 	}
-	return principal == accountARN(c.caller.Region, c.caller.Account) && c.caller.Allows(c.op.Permission, resource) == policy.Allow
-}
-
-// isSessionOf tells whether an ARN is that of a session of a role. It has the
-// role's name, which is unique in the account, and not the role's path.
-func isSessionOf(session, role string) bool {
-	s, ok := kmsapi.ParseARN(session)
-	if !ok || s.Service != "sts" {
-		return false
-	}
-	r, ok := kmsapi.ParseARN(role)
-	if !ok || r.Service != "iam" || r.Partition != s.Partition || r.Account != s.Account || !strings.HasPrefix(r.Resource, "role/") {
-		return false
-	}
-	assumed, isRole := strings.CutPrefix(s.Resource, "assumed-role/")
-	name, _, _ := strings.Cut(assumed, "/")
-	return isRole && name == r.Resource[strings.LastIndexByte(r.Resource, '/')+1:]
+	return principal == accountARN(c.caller.Region, c.caller.Account) && c.byIdentity(c.op.Permission, resource) == policy.Allow
 }

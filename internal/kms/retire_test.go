@@ -14,7 +14,7 @@ func TestWhoMayRetireAGrant(t *testing.T) {
 	key := w.createKey(&kmsapi.CreateKeyRequest{})
 	retire := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"kms:RetireGrant","Resource":"*"}}`
 	deny := `{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"kms:RetireGrant","Resource":"*"}}`
-	const bob, theirRole = "arn:aws:iam::" + foreign + ":user/bob", "arn:aws:iam::" + foreign + ":role/path/operator"
+	const bob, theirRole = "arn:aws:iam::" + foreign + ":user/bob", "arn:aws:iam::" + foreign + ":role/ops/operator"
 	const theirRoot, theirMember = "arn:aws:iam::" + foreign + ":root", "arn:aws:iam::" + foreign + ":user/member"
 	denied, allowed := kmsapi.AccessDenied, kmsapi.Code("")
 	withRetire := allowing("Encrypt", "RetireGrant")

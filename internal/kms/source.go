@@ -5,17 +5,18 @@ import (
 
 	"kastellan.dev/internal/blob"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/policy"
 )
 
 // source is a ciphertext that a caller wants opened.
 type source struct {
-	blob       []byte
-	keyID      string // as given; may be empty
-	member     string // what the request calls the key id
-	permission string
-	algorithm  kmsapi.EncryptionAlgorithmSpec
-	context    map[string]string
-	blind      bool // a dry run that goes without the ciphertext
+	blob      []byte
+	keyID     string // as given; may be empty
+	member    string // what the request calls the key id
+	asking    question
+	algorithm kmsapi.EncryptionAlgorithmSpec
+	context   map[string]string
+	blind     bool // a dry run that goes without the ciphertext
 }
 
 // sealed is a ciphertext with the key that is to open it.
@@ -54,7 +55,7 @@ func (c *call) sourceOf(src source) (sealed, error) {
 
 // decrypter gives the key that the caller names.
 func (c *call) decrypter(src source) (*keyEntry, error) {
-	k, err := c.allowed(src.keyID, src.permission)
+	k, err := c.allowed(src.keyID, src.asking)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +71,7 @@ func (c *call) selfDescribed(src source) (sealed, error) {
 	if err != nil {
 		return sealed{}, err
 	}
-	k, err := c.implied(h.KeyID, src.permission)
+	k, err := c.implied(h.KeyID, src.asking)
 	if err != nil {
 		return sealed{}, err
 	}
@@ -116,9 +117,13 @@ func (c *call) blindSource(src source) (sealed, error) {
 
 // implied finds the key that a ciphertext names. One text serves for keys
 // that do not exist, that are another's and that the caller may not use.
-func (c *call) implied(id, permission string) (*keyEntry, error) {
+func (c *call) implied(id string, q question) (*keyEntry, error) {
 	k := c.s.mirror.key(c.caller.Region, id)
-	if k == nil || k.Account != c.caller.Account || c.authorize(permission, k.ARN) != nil {
+	if k != nil {
+		c.sourceKey = k
+		q.key, q.resource = k, k.ARN
+	}
+	if k == nil || c.decide(q).Decision != policy.Allow {
 		c.decided = true
 		return nil, kmsapi.Errorf(kmsapi.AccessDenied,
 			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")

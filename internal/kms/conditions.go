@@ -1,0 +1,387 @@
+package kms
+
+import (
+	"encoding/hex"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/nitro"
+)
+
+// Lookup implements policy.Values: the condition keys of KMS, and those that are about the
+// caller and the circumstances, which package identity knows.
+func (q *question) Lookup(key string) (values []string, ok bool) {
+	if of, known := keyConditions[key]; known {
+		if q.key == nil {
+			return nil, false
+		}
+		return of(q)
+	}
+	if of, known := callConditions[key]; known {
+		return of(q)
+	}
+	if m, known := memberConditions[key]; known {
+		return m.of(q)
+	}
+	for _, family := range conditionFamilies {
+		if name, found := strings.CutPrefix(key, family.prefix); found {
+			return family.of(q, name)
+		}
+	}
+	region := q.region
+	if region == "" {
+		region = q.call.caller.Region
+	}
+	return q.call.caller.Lookup(key, region, q.call.s.now())
+}
+
+// one is the value of a condition key that the request has.
+func one[T ~string](value T) ([]string, bool) { return []string{string(value)}, true }
+
+// some is one, unless the value is empty: then the request does not have the key.
+func some[T ~string](value T) ([]string, bool) {
+	if value == "" {
+		return nil, false
+	}
+	return one(value)
+}
+
+func yesOrNo(value bool) ([]string, bool) { return one(strconv.FormatBool(value)) }
+
+// keyConditions are about the key that the question is about.
+var keyConditions = map[string]func(*question) ([]string, bool){
+	"kms:keyorigin":                   func(q *question) ([]string, bool) { return one(q.key.Origin) },
+	"kms:keyspec":                     func(q *question) ([]string, bool) { return one(q.key.Spec) },
+	"kms:customermasterkeyspec":       func(q *question) ([]string, bool) { return one(q.key.Spec) },
+	"kms:keyusage":                    func(q *question) ([]string, bool) { return one(q.key.Usage) },
+	"kms:customermasterkeyusage":      func(q *question) ([]string, bool) { return one(q.key.Usage) },
+	"kms:multiregion":                 func(q *question) ([]string, bool) { return yesOrNo(q.key.MultiRegion != nil) },
+	"kms:multiregionkeytype":          (*question).multiRegionKeyType,
+	"kms:resourcealiases":             (*question).resourceAliases,
+	"kms:requestalias":                func(q *question) ([]string, bool) { return some(q.alias) },
+	"kms:reencryptonsamekey":          (*question).reEncryptOnSameKey,
+	"kms:trailingdayswithoutkeyusage": (*question).daysWithoutUse,
+	"aws:resourceaccount":             func(q *question) ([]string, bool) { return some(q.key.Account) },
+}
+
+// callConditions are about the call, with or without a key.
+var callConditions = map[string]func(*question) ([]string, bool){
+	"kms:calleraccount":         func(q *question) ([]string, bool) { return some(q.call.caller.Account) },
+	"kms:viaservice":            func(q *question) ([]string, bool) { return some(q.call.caller.ViaService) },
+	"kms:encryptioncontextkeys": (*question).contextKeys,
+	"kms:grantconstrainttype":   (*question).grantConstraintTypes,
+	"kms:grantconstraintsourcearn": func(q *question) ([]string, bool) {
+		if limits := q.constraints(); limits != nil {
+			return some(limits.SourceArn)
+		}
+		return nil, false
+	},
+	"kms:grantisforawsresource": func(q *question) ([]string, bool) {
+		if !slices.Contains([]string{"CreateGrant", "ListGrants", "RevokeGrant"}, operationOf(q.permission)) {
+			return nil, false
+		}
+		return yesOrNo(q.call.caller.ViaService != "")
+	},
+	"aws:tagkeys": (*question).tagKeys,
+}
+
+// conditionFamilies are condition keys that end in a name of the caller's choice, in lower case.
+var conditionFamilies = []struct {
+	prefix string
+	of     func(q *question, name string) ([]string, bool)
+}{
+	{"kms:encryptioncontext:", func(q *question, name string) ([]string, bool) {
+		context, _ := q.encryptionContext()
+		return folded(context, name)
+	}},
+	{"kms:recipientattestation:", (*question).attested},
+	{"aws:requesttag/", func(q *question, name string) ([]string, bool) { return tagValue(requestTags(q.call.in), name) }},
+	{"aws:resourcetag/", func(q *question, name string) ([]string, bool) {
+		if q.key == nil {
+			return nil, false
+		}
+		return tagValue(q.key.Tags, name)
+	}},
+}
+
+// folded gives the values of all keys of m that differ from name in case only.
+func folded(m map[string]string, name string) (values []string, ok bool) {
+	for key, value := range m {
+		if strings.EqualFold(key, name) {
+			values = append(values, value)
+		}
+	}
+	return values, len(values) > 0
+}
+
+func tagValue(tags []kmsapi.Tag, name string) (values []string, ok bool) {
+	for _, tag := range tags {
+		if strings.EqualFold(tag.TagKey, name) {
+			values = append(values, tag.TagValue)
+		}
+	}
+	return values, len(values) > 0
+}
+
+func (q *question) multiRegionKeyType() ([]string, bool) {
+	switch {
+	case q.key.MultiRegion == nil:
+		return nil, false
+	case q.key.primary():
+		return one(kmsapi.PrimaryKey)
+	default:
+		return one(kmsapi.ReplicaKey)
+	}
+}
+
+// resourceAliases are the names of all aliases of the key. A key with more of them than
+// the quota allows has none here, so that access by alias is denied.
+func (q *question) resourceAliases() ([]string, bool) {
+	if q.toBeMade {
+		return nil, false
+	}
+	s := q.call.s
+	var names []string
+	for _, alias := range s.mirror.aliasesOf(q.key.Account, q.key.Region, q.key.ID) {
+		names = append(names, alias.Name)
+	}
+	if len(names) == 0 || len(names) > s.quotas.AliasesPerKey {
+		return nil, false
+	}
+	return names, true
+}
+
+// reEncryptOnSameKey compares the two keys of a ReEncrypt, allowed or not.
+func (q *question) reEncryptOnSameKey() ([]string, bool) {
+	in, ok := q.call.in.(*kmsapi.ReEncryptRequest)
+	if !ok || q.half == "" {
+		return nil, false
+	}
+	var other *keyEntry
+	if q.half == sourceHalf {
+		other = q.call.named(in.DestinationKeyID)
+	} else {
+		other = q.call.sourceKey
+	}
+	return yesOrNo(other != nil && other.ARN == q.key.ARN)
+}
+
+// daysWithoutUse counts whole days since the key was used last; since it can have been
+// used at all, if it never was.
+func (q *question) daysWithoutUse() ([]string, bool) {
+	if op := operationOf(q.permission); q.toBeMade || op != "DisableKey" && op != "ScheduleKeyDeletion" {
+		return nil, false
+	}
+	s := q.call.s
+	since := q.key.Created
+	if tracking := s.mirror.trackingSince(); tracking.After(since) {
+		since = tracking
+	}
+	if last := q.key.use.last.Load(); last != nil {
+		since = last.Time
+	}
+	return one(strconv.Itoa(int(math.Floor(s.now().Sub(since).Hours() / 24))))
+}
+
+// encryptionContext is the one that the question is about: of ReEncrypt that of its half, of
+// operations on grants that of the grant's constraint. It is not ok for operations without one.
+func (q *question) encryptionContext() (context map[string]string, ok bool) {
+	switch in := q.call.in.(type) {
+	case *kmsapi.EncryptRequest:
+		return in.EncryptionContext, true
+	case *kmsapi.DecryptRequest:
+		return in.EncryptionContext, true
+	case *kmsapi.GenerateDataKeyRequest:
+		return in.EncryptionContext, true
+	case *kmsapi.GenerateDataKeyWithoutPlaintextRequest:
+		return in.EncryptionContext, true
+	case *kmsapi.GenerateDataKeyPairRequest:
+		return in.EncryptionContext, true
+	case *kmsapi.GenerateDataKeyPairWithoutPlaintextRequest:
+		return in.EncryptionContext, true
+	case *kmsapi.ReEncryptRequest:
+		if q.half == sourceHalf {
+			return in.SourceEncryptionContext, true
+		}
+		return in.DestinationEncryptionContext, true
+	}
+	limits := q.constraints()
+	switch {
+	case limits == nil:
+		return nil, false
+	case limits.EncryptionContextEquals != nil:
+		return limits.EncryptionContextEquals, true
+	default:
+		return limits.EncryptionContextSubset, limits.EncryptionContextSubset != nil
+	}
+}
+
+func (q *question) contextKeys() ([]string, bool) {
+	context, _ := q.encryptionContext()
+	keys := make([]string, 0, len(context))
+	for key := range context {
+		keys = append(keys, key)
+	}
+	return keys, len(keys) > 0
+}
+
+// constraints are those of the grant that is to be made or retired.
+func (q *question) constraints() *kmsapi.GrantConstraints {
+	switch in := q.call.in.(type) {
+	case *kmsapi.CreateGrantRequest:
+		return in.Constraints
+	case *kmsapi.RetireGrantRequest:
+		if q.call.retiring != nil {
+			return q.call.retiring.Constraints
+		}
+	}
+	return nil
+}
+
+func (q *question) grantConstraintTypes() (types []string, ok bool) {
+	limits := q.constraints()
+	if limits == nil {
+		return nil, false
+	}
+	if len(limits.EncryptionContextEquals) > 0 {
+		types = append(types, "EncryptionContextEquals")
+	}
+	if len(limits.EncryptionContextSubset) > 0 {
+		types = append(types, "EncryptionContextSubset")
+	}
+	if limits.SourceArn != "" {
+		types = append(types, "SourceArn")
+	}
+	return types, len(types) > 0
+}
+
+// attested are the measurements in the attestation document of the one whom the answer is for.
+func (q *question) attested(name string) ([]string, bool) {
+	to, err := q.call.recipient(recipientOf(q.call.in))
+	if err != nil || to == nil {
+		return nil, false
+	}
+	return measurement(to.attestation, name)
+}
+
+func measurement(a *nitro.Attestation, name string) ([]string, bool) {
+	registers := a.PCRs
+	switch {
+	case name == "imagesha384":
+		return some(a.ImageSHA384())
+	case strings.HasPrefix(name, "nitrotpmpcr"):
+		registers = a.NitroTPMPCRs
+	}
+	digits := strings.TrimPrefix(strings.TrimPrefix(name, "nitrotpm"), "pcr")
+	n, err := strconv.Atoi(digits)
+	if err != nil || strconv.Itoa(n) != digits {
+		return nil, false
+	}
+	return some(hex.EncodeToString(registers[n]))
+}
+
+// requestTags are the tags that a request gives to a key.
+func requestTags(in any) []kmsapi.Tag {
+	switch in := in.(type) {
+	case *kmsapi.CreateKeyRequest:
+		return in.Tags
+	case *kmsapi.ReplicateKeyRequest:
+		return in.Tags
+	case *kmsapi.TagResourceRequest:
+		return in.Tags
+	default:
+		return nil
+	}
+}
+
+func (q *question) tagKeys() (keys []string, ok bool) {
+	if in, untag := q.call.in.(*kmsapi.UntagResourceRequest); untag {
+		return in.TagKeys, len(in.TagKeys) > 0
+	}
+	for _, tag := range requestTags(q.call.in) {
+		keys = append(keys, tag.TagKey)
+	}
+	return keys, len(keys) > 0
+}
+
+// memberCondition is a condition key whose values a member of the request has.
+type memberCondition struct {
+	member      string
+	absent      string   // what it means that the member is absent; empty: the request does not have the key
+	permissions []string // those that have the key, without "kms:"
+}
+
+// memberConditions are by their names in lower case.
+var memberConditions = map[string]memberCondition{
+	"kms:encryptionalgorithm": {"EncryptionAlgorithm", string(kmsapi.AlgorithmSymmetricDefault), []string{"Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo",
+		"GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}},
+	"kms:datakeypairspec":                        {"KeyPairSpec", "", []string{"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}},
+	"kms:signingalgorithm":                       {"SigningAlgorithm", "", []string{"Sign", "Verify"}},
+	"kms:messagetype":                            {"MessageType", string(kmsapi.MessageRaw), []string{"Sign", "Verify"}},
+	"kms:macalgorithm":                           {"MacAlgorithm", "", []string{"GenerateMac", "VerifyMac"}},
+	"kms:keyagreementalgorithm":                  {"KeyAgreementAlgorithm", "", []string{"DeriveSharedSecret"}},
+	"kms:bypasspolicylockoutsafetycheck":         {"BypassPolicyLockoutSafetyCheck", "false", []string{"CreateKey", "PutKeyPolicy"}},
+	"kms:expirationmodel":                        {"ExpirationModel", string(kmsapi.KeyMaterialExpires), []string{"ImportKeyMaterial"}},
+	"kms:validto":                                {"ValidTo", "", []string{"ImportKeyMaterial"}},
+	"kms:wrappingalgorithm":                      {"WrappingAlgorithm", "", []string{"GetParametersForImport"}},
+	"kms:wrappingkeyspec":                        {"WrappingKeySpec", "", []string{"GetParametersForImport"}},
+	"kms:rotationperiodindays":                   {"RotationPeriodInDays", "365", []string{"EnableKeyRotation"}},
+	"kms:schedulekeydeletionpendingwindowindays": {"PendingWindowInDays", "30", []string{"ScheduleKeyDeletion"}},
+	"kms:grantoperations":                        {"Operations", "", []string{"CreateGrant"}},
+	"kms:granteeprincipal":                       {"GranteePrincipal", "", []string{"CreateGrant"}},
+	"kms:retiringprincipal":                      {"RetiringPrincipal", "", []string{"CreateGrant"}},
+	"kms:granteeserviceprincipal":                {"GranteeServicePrincipal", "", []string{"CreateGrant"}},
+	"kms:retiringserviceprincipal":               {"RetiringServicePrincipal", "", []string{"CreateGrant"}},
+	"kms:primaryregion":                          {"PrimaryRegion", "", []string{"UpdatePrimaryRegion"}},
+	"kms:replicaregion":                          {"ReplicaRegion", "", []string{"ReplicateKey"}},
+}
+
+func (m memberCondition) of(q *question) ([]string, bool) {
+	if !slices.Contains(m.permissions, operationOf(q.permission)) {
+		return nil, false
+	}
+	if values := memberValues(q.call.in, string(q.half)+m.member); len(values) > 0 {
+		return values, true
+	}
+	return some(m.absent)
+}
+
+// memberValues are the texts of a member of a request: none if it is absent or has no value.
+func memberValues(in any, name string) []string {
+	v := reflect.Indirect(reflect.ValueOf(in))
+	for i := range v.NumField() {
+		if member, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("aws"), ","); member == name {
+			return texts(v.Field(i))
+		}
+	}
+	return nil
+}
+
+func texts(v reflect.Value) []string {
+	if v.IsZero() {
+		return nil
+	}
+	if t, ok := v.Interface().(*kmsapi.Time); ok {
+		return []string{strconv.FormatInt(t.Unix(), 10)}
+	}
+	switch v = reflect.Indirect(v); v.Kind() {
+	case reflect.String:
+		return []string{v.String()}
+	case reflect.Bool:
+		return []string{strconv.FormatBool(v.Bool())}
+	case reflect.Int32:
+		return []string{strconv.FormatInt(v.Int(), 10)}
+	case reflect.Slice:
+		out := make([]string, v.Len())
+		for i := range out {
+			out[i] = v.Index(i).String()
+		}
+		return out
+	default:
+		return nil // a kind that no member of the table has; a test holds that
+	}
+}
