@@ -23,11 +23,11 @@ type call struct {
 
 	decided   bool // somebody asked whether the caller may
 	resources []audit.Resource
-	keys      []*keyEntry       // those that the call was allowed to use,
-	held      [2]*keyEntry      // where they are,
-	group     keyspec.Group     // and that of the last one that was counted
-	notes     map[string]string // additionalEventData
-	shown     any               // what the record shows instead of the answer
+	keys      []*keyEntry   // those that the call was allowed to use,
+	held      [2]*keyEntry  // where they are,
+	group     keyspec.Group // and that of the last one that was counted
+	notes     audit.Data    // additionalEventData
+	shown     any           // what the record shows instead of the answer
 }
 
 // Do runs an operation for a caller who has been authenticated, on a request

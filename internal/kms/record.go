@@ -18,12 +18,12 @@ func (c *call) about(kind, arn string) {
 	c.resources = append(c.resources, audit.Resource{AccountID: c.caller.Account, Type: kind, ARN: arn})
 }
 
-func (c *call) note(name, value string) {
+func (c *call) note(name string, value any) {
 	if value == "" {
 		return
 	}
 	if c.notes == nil {
-		c.notes = make(map[string]string, 4)
+		c.notes = make(audit.Data, 4)
 	}
 	c.notes[name] = value
 }
@@ -83,7 +83,7 @@ func (s *Service) recordEvent(account, region, name, keyARN string, data map[str
 		EventTime: s.now().UTC(), EventSource: "kms.amazonaws.com", EventName: name, AWSRegion: region,
 		SourceIPAddress: "AWS Internal", UserAgent: "AWS Internal", EventID: newUUID(),
 		EventType: audit.ServiceEvent, ManagementEvent: true, EventCategory: "Management", RecipientAccountID: account,
-		AdditionalEventData: make(map[string]string, len(data)),
+		AdditionalEventData: make(audit.Data, len(data)),
 	}
 	for k, v := range data {
 		if v != "" {
