@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -14,7 +15,7 @@ func appendRecord(dst []byte, r *Record) []byte {
 	o := object{dst: append(dst, '{')}
 	o.text("eventVersion", r.EventVersion)
 	o.identity("userIdentity", &r.UserIdentity)
-	o.raw("eventTime", r.EventTime.AppendFormat(make([]byte, 0, 40), `"`+time.RFC3339Nano+`"`))
+	o.time("eventTime", r.EventTime)
 	o.text("eventSource", r.EventSource)
 	o.text("eventName", r.EventName)
 	o.text("awsRegion", r.AWSRegion)
@@ -24,10 +25,7 @@ func appendRecord(dst []byte, r *Record) []byte {
 	o.present("errorMessage", cut(r.ErrorMessage))
 	o.raw("requestParameters", r.RequestParameters)
 	o.raw("responseElements", r.ResponseElements)
-	if len(r.AdditionalEventData) > 0 {
-		o.name("additionalEventData")
-		o.dst = appendMap(o.dst, r.AdditionalEventData)
-	}
+	o.data("additionalEventData", r.AdditionalEventData)
 	o.present("requestID", r.RequestID)
 	o.text("eventID", r.EventID)
 	o.flag("readOnly", r.ReadOnly)
@@ -36,6 +34,10 @@ func appendRecord(dst []byte, r *Record) []byte {
 	o.flag("managementEvent", r.ManagementEvent)
 	o.text("eventCategory", r.EventCategory)
 	o.text("recipientAccountId", r.RecipientAccountID)
+	o.present("sharedEventID", r.SharedEventID)
+	o.present("vpcEndpointId", r.VPCEndpointID)
+	o.present("vpcEndpointAccountId", r.VPCEndpointAccountID)
+	o.data("serviceEventDetails", r.ServiceEventDetails)
 	if t := r.TLSDetails; t != nil {
 		o.name("tlsDetails")
 		inner := object{dst: append(o.dst, '{')}
@@ -108,8 +110,79 @@ func (o *object) identity(name string, u *UserIdentity) {
 	inner.present("accountId", u.AccountID)
 	inner.present("accessKeyId", u.AccessKeyID)
 	inner.present("userName", u.UserName)
+	if u.SessionContext != nil {
+		inner.session("sessionContext", u.SessionContext)
+	}
 	inner.present("invokedBy", u.InvokedBy)
 	o.dst = append(inner.dst, '}')
+}
+
+func (o *object) session(name string, s *SessionContext) {
+	o.name(name)
+	inner := object{dst: append(o.dst, '{')}
+	if i := s.SessionIssuer; i != nil {
+		inner.name("sessionIssuer")
+		issuer := object{dst: append(inner.dst, '{')}
+		issuer.text("type", i.Type)
+		issuer.text("principalId", i.PrincipalID)
+		issuer.text("arn", i.ARN)
+		issuer.text("accountId", i.AccountID)
+		issuer.present("userName", i.UserName)
+		inner.dst = append(issuer.dst, '}')
+	}
+	if w := s.WebIDFederationData; w != nil {
+		inner.name("webIdFederationData")
+		web := object{dst: append(inner.dst, '{')}
+		web.text("federatedProvider", w.FederatedProvider)
+		web.value("attributes", w.Attributes)
+		inner.dst = append(web.dst, '}')
+	}
+	if a := s.Attributes; a != nil {
+		inner.name("attributes")
+		attributes := object{dst: append(inner.dst, '{')}
+		attributes.time("creationDate", a.CreationDate)
+		attributes.text("mfaAuthenticated", strconv.FormatBool(a.MFAAuthenticated))
+		inner.dst = append(attributes.dst, '}')
+	}
+	inner.present("sourceIdentity", s.SourceIdentity)
+	o.dst = append(inner.dst, '}')
+}
+
+// data appends a member unless it is empty.
+func (o *object) data(name string, d Data) {
+	if len(d) == 0 {
+		return
+	}
+	o.name(name)
+	var held [8]string
+	keys := held[:0]
+	for key := range d {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	inner := object{dst: append(o.dst, '{')}
+	for _, key := range keys {
+		inner.value(key, d[key])
+	}
+	o.dst = append(inner.dst, '}')
+}
+
+// value appends a member of any kind; one that is no JSON is null.
+func (o *object) value(name string, v any) {
+	if text, ok := v.(string); ok {
+		o.text(name, text)
+		return
+	}
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		encoded = nil
+	}
+	o.raw(name, encoded)
+}
+
+func (o *object) time(name string, t time.Time) {
+	o.name(name)
+	o.dst = t.AppendFormat(o.dst, `"`+time.RFC3339Nano+`"`)
 }
 
 func (o *object) resources(name string, list []Resource) {

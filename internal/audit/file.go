@@ -1,37 +1,28 @@
 package audit
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"sync"
 )
 
-// File is a Writer of JSON lines. Records that arrive while the file is being
-// written go out together in the next write: whoever finds nobody writing
-// does it for all that wait.
-type File struct {
-	out io.Writer
-	own io.Closer // nil when the output is not ours to close
-
-	mu      sync.Mutex
-	pending *batch // gathers records
-	spare   []byte // the memory of a batch that was written
-	writing bool
-	torn    bool // the last line in the file has no end
+// Lines is a Sink of plain lines: a file, or standard output.
+type Lines struct {
+	out  io.Writer
+	own  *os.File // nil when the output is not ours to close
+	sync bool
+	torn bool // the last line has no end
 }
 
-// batch is what one write takes to the file.
-type batch struct {
-	lines []byte
-	done  chan struct{} // closed when written
-	err   error
-}
+var _ Sink = (*Lines)(nil)
 
-// Open appends to the file at path, made with mode 0600 if it is not there.
-func Open(path string) (*File, error) {
+// NewLines writes to out, which it does not close.
+func NewLines(out io.Writer) *Lines { return &Lines{out: out} }
+
+// OpenLines appends to the file at path, made with mode 0600 if it is not
+// there. With sync every batch is on the disk when Write returns.
+func OpenLines(path string, sync bool) (*Lines, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
@@ -40,7 +31,19 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the audit log: %w", err), f.Close())
 	}
-	return &File{out: f, own: f, pending: newBatch(), torn: torn}, nil
+	return &Lines{out: f, own: f, sync: sync, torn: torn}, nil
+}
+
+// NewFile is a log of out alone, which it does not close.
+func NewFile(out io.Writer) *Log { return NewLog(NewLines(out)) }
+
+// Open is a log of the file at path alone; see OpenLines.
+func Open(path string) (*Log, error) {
+	lines, err := OpenLines(path, false)
+	if err != nil {
+		return nil, err
+	}
+	return NewLog(lines), nil
 }
 
 // endsInside tells whether the file ends in the middle of a line, as a crash may
@@ -60,71 +63,33 @@ func endsInside(path string) (bool, error) {
 	return last[0] != '\n', err
 }
 
-// NewFile writes to out, which it does not close.
-func NewFile(out io.Writer) *File { return &File{out: out, pending: newBatch()} }
-
-// maxSpare bounds the memory that a burst leaves behind, in bytes.
-const maxSpare = 1 << 20
-
-func newBatch() *batch { return &batch{done: make(chan struct{})} }
-
-// Write implements Writer. A record that was begun is written even when ctx ends meanwhile.
-func (f *File) Write(_ context.Context, r *Record) error {
-	f.mu.Lock()
-	b := f.pending
-	b.lines = appendRecord(b.lines, r)
-	if f.writing {
-		f.mu.Unlock()
-		<-b.done
-		return b.err
-	}
-	f.writing = true
-	f.flush()
-	f.writing = false
-	f.mu.Unlock()
-	return b.err
-}
-
-// flush writes batches until none is left. It is called with the lock held,
-// and gives it up while it writes.
-func (f *File) flush() {
-	for len(f.pending.lines) > 0 {
-		b := f.pending
-		f.pending = newBatch()
-		f.pending.lines, f.spare = f.spare[:0], nil
-		f.mu.Unlock()
-		b.err = f.write(b.lines)
-		close(b.done)
-		f.mu.Lock()
-		if cap(b.lines) <= maxSpare {
-			f.spare = b.lines
-		}
-	}
-}
-
-// write ends a line first that a failed write has begun, as on a full disk:
-// otherwise the next record would be lost in it.
-func (f *File) write(lines []byte) error {
-	if f.torn {
-		if _, err := f.out.Write([]byte{'\n'}); err != nil {
+// Write implements Sink. It ends a line first that a failed write has begun, as
+// on a full disk: otherwise the next record would be lost in it.
+func (l *Lines) Write(b *Batch) error {
+	if l.torn {
+		if _, err := l.out.Write([]byte{'\n'}); err != nil {
 			return fmt.Errorf("writing the audit log: %w", err)
 		}
-		f.torn = false
+		l.torn = false
 	}
-	n, err := f.out.Write(lines)
+	lines := b.Bytes()
+	n, err := l.out.Write(lines)
 	if err != nil {
-		f.torn = n > 0 && lines[n-1] != '\n'
+		l.torn = n > 0 && lines[n-1] != '\n'
 		return fmt.Errorf("writing the audit log: %w", err)
+	}
+	if l.sync && l.own != nil {
+		if err := l.own.Sync(); err != nil {
+			return fmt.Errorf("writing the audit log to the disk: %w", err)
+		}
 	}
 	return nil
 }
 
-// Close closes the file; records that are being written still reach it.
-func (f *File) Close() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.own == nil {
+// Close implements Sink.
+func (l *Lines) Close() error {
+	if l.own == nil {
 		return nil
 	}
-	return f.own.Close()
+	return l.own.Close()
 }

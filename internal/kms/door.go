@@ -2,7 +2,6 @@ package kms
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,11 +28,11 @@ type call struct {
 	sourceKey *keyEntry     // of ReEncrypt, once it is found
 	to        lazyRecipient
 	resources []audit.Resource
-	keys      []*keyEntry       // those that the call was allowed to use,
-	held      [2]*keyEntry      // where they are,
-	group     keyspec.Group     // and that of the last one that was counted
-	notes     map[string]string // additionalEventData
-	shown     any               // what the record shows instead of the answer
+	keys      []*keyEntry   // those that the call was allowed to use,
+	held      [2]*keyEntry  // where they are,
+	group     keyspec.Group // and that of the last one that was counted
+	notes     audit.Data    // additionalEventData
+	shown     any           // what the record shows instead of the answer
 }
 
 // Do runs an operation for a caller who has been authenticated, on a request
@@ -249,72 +248,4 @@ func (c *call) reaching(k *keyEntry, v *keyVersion) error {
 // onBehalf tells a key store for whom it works.
 func (c *call) onBehalf() keystore.Call {
 	return keystore.Call{PrincipalARN: c.caller.ARN, Operation: c.op.Name, RequestID: c.caller.RequestID}
-}
-
-// aboutKey notes a key that the caller may use.
-func (c *call) aboutKey(k *keyEntry) {
-	c.about("AWS::KMS::Key", k.Account, k.ARN)
-	c.keys = append(c.keys, k)
-}
-
-func (c *call) about(kind, account, arn string) {
-	c.resources = append(c.resources, audit.Resource{AccountID: account, Type: kind, ARN: arn})
-}
-
-func (c *call) note(name, value string) {
-	if value == "" {
-		return
-	}
-	if c.notes == nil {
-		c.notes = make(map[string]string, 4)
-	}
-	c.notes[name] = value
-}
-
-// record is what the audit log says of the call.
-func (c *call) record(in, out any, err error) *audit.Record {
-	p := c.caller
-	r := &audit.Record{
-		EventVersion:        "1.11",
-		UserIdentity:        audit.UserIdentity{Type: p.Type, PrincipalID: p.PrincipalID, ARN: p.ARN, AccountID: p.Account, AccessKeyID: p.AccessKeyID, UserName: p.UserName},
-		EventTime:           c.s.now().UTC(),
-		EventSource:         "kms.amazonaws.com",
-		EventName:           c.op.Name,
-		AWSRegion:           p.Region,
-		SourceIPAddress:     p.SourceIP,
-		UserAgent:           p.UserAgent,
-		RequestParameters:   audit.Parameters(in),
-		ResponseElements:    c.responseElements(out, err),
-		AdditionalEventData: c.notes,
-		RequestID:           p.RequestID,
-		EventID:             newUUID(),
-		ReadOnly:            c.op.ReadOnly,
-		Resources:           c.resources,
-		EventType:           audit.APICall,
-		ManagementEvent:     true,
-		EventCategory:       "Management",
-		RecipientAccountID:  p.Account,
-	}
-	if p.TLSVersion != "" {
-		r.TLSDetails = &audit.TLSDetails{TLSVersion: p.TLSVersion, CipherSuite: p.CipherSuite, ClientProvidedHostHeader: p.Host}
-	}
-	if err != nil {
-		r.ErrorCode = string(kmsapi.CodeOf(err))
-		var known *kmsapi.Error
-		if errors.As(err, &known) {
-			r.ErrorMessage = known.Message
-		}
-	}
-	return r
-}
-
-// responseElements are recorded of what changes something, and of nothing else.
-func (c *call) responseElements(out any, err error) json.RawMessage {
-	if err != nil || c.op.ReadOnly {
-		return nil
-	}
-	if c.shown != nil {
-		out = c.shown
-	}
-	return audit.Parameters(out)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/store"
@@ -115,26 +114,4 @@ func (s *Service) destroy(m *materialRecord) (done bool, err error) {
 // ownCall is for what the service asks of a key store by itself.
 func (s *Service) ownCall(operation string) keystore.Call {
 	return keystore.Call{PrincipalARN: "AWS Internal", Operation: operation, RequestID: newUUID()}
-}
-
-// recordEvent writes the record of something the service did by itself.
-func (s *Service) recordEvent(account, region, name, keyARN string, data map[string]string) {
-	r := &audit.Record{
-		EventVersion: "1.11", UserIdentity: audit.UserIdentity{AccountID: account, InvokedBy: "AWS Internal"},
-		EventTime: s.now().UTC(), EventSource: "kms.amazonaws.com", EventName: name, AWSRegion: region,
-		SourceIPAddress: "AWS Internal", UserAgent: "AWS Internal", EventID: newUUID(),
-		EventType: audit.ServiceEvent, ManagementEvent: true, EventCategory: "Management", RecipientAccountID: account,
-		AdditionalEventData: make(map[string]string, len(data)),
-	}
-	for k, v := range data {
-		if v != "" {
-			r.AdditionalEventData[k] = v
-		}
-	}
-	if keyARN != "" {
-		r.Resources = []audit.Resource{{AccountID: account, Type: "AWS::KMS::Key", ARN: keyARN}}
-	}
-	if err := s.audit.Write(s.ctx, r); err != nil {
-		s.log.Error("what the service did by itself could not be recorded", "event", name, "error", err)
-	}
 }
