@@ -43,8 +43,10 @@ func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller,
 	c.keys = c.held[:0]
 	out, err := c.run(ctx, in)
 	record := c.record(in, out, err)
-	if werr := s.audit.Write(ctx, record); werr != nil {
-		return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
+	for _, r := range append(c.ownersRecords(record), record) {
+		if werr := s.audit.Write(ctx, r); werr != nil {
+			return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
+		}
 	}
 	if err != nil {
 		return nil, err

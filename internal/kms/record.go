@@ -3,6 +3,7 @@ package kms
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/kmsapi"
@@ -63,6 +64,25 @@ func (c *call) record(in, out any, err error) *audit.Record {
 		}
 	}
 	return r
+}
+
+// ownersRecords are the copies of a record for other accounts whose keys the caller was allowed to
+// use. They tell of the caller its account, and not who it is there.
+func (c *call) ownersRecords(r *audit.Record) (copies []*audit.Record) {
+	for _, k := range c.keys {
+		told := slices.ContainsFunc(copies, func(r *audit.Record) bool { return r.RecipientAccountID == k.Account })
+		if k.Account == c.caller.Account || told {
+			continue
+		}
+		if r.SharedEventID == "" {
+			r.SharedEventID = newUUID()
+		}
+		theirs := *r
+		theirs.EventID, theirs.RecipientAccountID = newUUID(), k.Account
+		theirs.UserIdentity = audit.UserIdentity{Type: "AWSAccount", PrincipalID: c.caller.PrincipalID, AccountID: c.caller.Account}
+		copies = append(copies, &theirs)
+	}
+	return copies
 }
 
 // responseElements are recorded of what changes something, and of nothing else.
