@@ -21,13 +21,15 @@ type Principal struct {
 	policies []*policy.Document
 }
 
-// Allows decides by the principal's own policies. Root of an account is allowed
-// everything; what the account owns limits it elsewhere.
+// Allows decides by the principal's own policies, for a request that has no
+// condition keys. Root of an account is allowed everything; what the account owns
+// limits it elsewhere.
 func (p *Principal) Allows(action, resource string) policy.Decision {
-	if p.Type == TypeRoot {
-		return policy.Allow
-	}
-	return policy.Evaluate(p.policies, action, resource)
+	return policy.IdentityAllows(&policy.Inputs{Identity: p.policies}, &policy.Request{
+		Subject:  &policy.Subject{Account: p.Account, ARN: p.ARN, Root: p.Type == TypeRoot},
+		Action:   action,
+		Resource: resource,
+	})
 }
 
 // Caller is one request's principal and circumstances. It is passed by value.

@@ -19,7 +19,7 @@ func checkPolicy(document string) error {
 	if len(document) > maxPolicy {
 		return kmsapi.Errorf(kmsapi.LimitExceeded, "The key policy is longer than %d bytes.", maxPolicy)
 	}
-	if err := policy.CheckKeyPolicy(document); err != nil {
+	if _, err := policy.ParseKeyPolicy([]byte(document)); err != nil {
 		return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "The key policy is not valid: %v.", err)
 	}
 	return nil
