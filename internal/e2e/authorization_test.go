@@ -147,6 +147,9 @@ func TestWhoMayDoWhatWithAKey(t *testing.T) {
 			for _, row := range rows {
 				name, kind := row[0], row[1]
 				operation, _, _ := strings.Cut(name, "(")
+				if at.text == hiddenText && operation == "DeleteAlias" {
+					continue // it names aliases of the caller's account only
+				}
 				s := at.subject(t, server, name, kind)
 				call := directly[name]
 				if call == nil {
@@ -217,8 +220,20 @@ func (at situation) judge(t *testing.T, name string, err error, allowed bool) {
 		t.Errorf("%s: %v", name, err)
 	case denied == allowed:
 		t.Errorf("%s: allowed is %v: %v", name, allowed, err)
-	case denied && !strings.Contains(refused.ErrorMessage(), at.text) && !strings.Contains(refused.ErrorMessage(), "The ciphertext refers to"):
+	case denied && !slices.ContainsFunc(at.texts(name), func(text string) bool { return strings.Contains(refused.ErrorMessage(), text) }):
 		t.Errorf("%s: the text is %q, want %q", name, refused.ErrorMessage(), at.text)
+	}
+}
+
+// texts are those of which one must be in the refusal.
+func (at situation) texts(name string) []string {
+	switch {
+	case strings.HasPrefix(name, "ReEncrypt"): // the source can be refused first
+		return []string{at.text, "The ciphertext refers to a customer master key that does not exist"}
+	case at.text == hiddenText && strings.Contains(name, "Alias"): // the alias is one of the caller's account
+		return []string{at.text, "because no identity-based policy allows the kms:"}
+	default:
+		return []string{at.text}
 	}
 }
 

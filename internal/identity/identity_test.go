@@ -151,7 +151,7 @@ func TestNewRefuses(t *testing.T) {
 		"a path without its end":         {func(a []identity.Account) { alice(a).Path = "/ops" }, `path "/ops"`},
 		"a path without its beginning":   {func(a []identity.Account) { alice(a).Path = "ops/" }, `path "ops/"`},
 		"a policy that is malformed":     {func(a []identity.Account) { alice(a).Policies[0] = "{" }, "user/ops/eu/alice: policy 1: policy: the document is not valid JSON"},
-		"a policy with conditions":       {func(a []identity.Account) { alice(a).Policies[0] = conditional }, "conditions are not evaluated yet"},
+		"a policy with a bad condition":  {func(a []identity.Account) { alice(a).Policies[0] = conditional }, `"maybe" is not true or false`},
 		"an access key twice in a user":  {func(a []identity.Account) { alice(a).AccessKeys[1].ID = "AKIAALICE00000000001" }, "AKIAALICE00000000001 exists twice"},
 		"an access key in two accounts":  {func(a []identity.Account) { a[1].Users[0].AccessKeys[0].ID = "AKIAROOT000000000001" }, "exists twice"},
 		"three long-term keys":           {func(a []identity.Account) { addKeys(alice(a), key("AKIAALICE00000000003")) }, "3 access keys; the limit is 2"},
@@ -189,7 +189,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-const conditional = `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"true"}}}}`
+const conditional = `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"maybe"}}}}`
 
 func addKeys(u *identity.User, keys ...identity.AccessKey) {
 	u.AccessKeys = append(u.AccessKeys, keys...)

@@ -30,7 +30,8 @@ const (
 // decide asks the policies and the grants.
 func (c *call) decide(q question) policy.Outcome {
 	c.decided = true
-	q.call, c.asked = c, q
+	q.call = c
+	c.asked = q
 	in := c.caller.Inputs()
 	in.Owner = c.caller.Account
 	if q.key != nil && !q.toBeMade {

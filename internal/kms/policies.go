@@ -19,7 +19,7 @@ func checkPolicy(document string) error {
 	if len(document) > maxPolicy {
 		return kmsapi.Errorf(kmsapi.LimitExceeded, "The key policy is longer than %d bytes.", maxPolicy)
 	}
-	if err := policy.CheckKeyPolicy(document); err != nil {
+	if _, err := policy.ParseKeyPolicy([]byte(document)); err != nil {
 		return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "The key policy is not valid: %v.", err)
 	}
 	return nil
@@ -27,7 +27,7 @@ func checkPolicy(document string) error {
 
 // compiled is a stored key policy. One that cannot be read, as none should be, allows nothing.
 func compiled(rec *keyRecord) *policy.Document {
-	d, err := policy.Parse([]byte(rec.Policy))
+	d, err := policy.ParseKeyPolicy([]byte(rec.Policy))
 	if err != nil {
 		return &policy.Document{}
 	}

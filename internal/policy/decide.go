@@ -1,5 +1,27 @@
 package policy
 
+// Decision is the outcome of an evaluation.
+type Decision int
+
+// The decisions. The zero value denies.
+const (
+	ImplicitDeny Decision = iota
+	Allow
+	ExplicitDeny
+)
+
+// String names the decision.
+func (d Decision) String() string {
+	switch d {
+	case Allow:
+		return "Allow"
+	case ExplicitDeny:
+		return "ExplicitDeny"
+	default:
+		return "ImplicitDeny"
+	}
+}
+
 // Inputs are all policies that bear on a request.
 type Inputs struct {
 	// Resource is the policy of the resource, such as a key's or a role's trust policy. Nil
@@ -36,19 +58,112 @@ type Outcome struct {
 	By       Source
 }
 
-// Decide combines the policies.
+// verdicts are what the policies say, each kind by itself.
+type verdicts struct{ resource, identity, boundary, session verdict }
+
+// actionLength is how long an action may be before it needs the heap.
+const actionLength = 64
+
+// Decide combines the policies. An explicit Deny in any of them denies. Else
+// the policy of the resource, if it has one, has to allow: itself, to a
+// subject of the owner's account, or together with the subject's own policies.
+// Else a grant may, which the boundary and the session policies still limit.
 func Decide(in *Inputs, r *Request) Outcome {
-	if d := IdentityAllows(in, r); d != Allow {
-		return Outcome{d, FromIdentity}
+	var array [actionLength]byte
+	action := appendLower(array[:0], r.Action)
+	v := askSubject(in, r, action)
+	v.resource = in.Resource.ask(r, action)
+	if by := v.denier(); by != FromNone {
+		return Outcome{ExplicitDeny, by}
 	}
-	return Outcome{Allow, FromIdentity}
+	outcome := v.combine(in, r.Subject)
+	if outcome.Decision == Allow || in.Grant == nil || !in.Grant() {
+		return outcome
+	}
+	if by := v.limiter(); by != FromNone {
+		return Outcome{ImplicitDeny, by}
+	}
+	return Outcome{Allow, FromGrant}
 }
 
 // IdentityAllows decides by the policies of the subject alone: its own, within its
 // boundary and those of its session. Root of an account may do everything there.
 func IdentityAllows(in *Inputs, r *Request) Decision {
-	if r.Subject.Root {
-		return Allow
+	var array [actionLength]byte
+	v := askSubject(in, r, appendLower(array[:0], r.Action))
+	if v.denier() != FromNone {
+		return ExplicitDeny
 	}
-	return Evaluate(in.Identity, r.Action, r.Resource)
+	return v.bySubject().Decision
+}
+
+// askSubject asks the subject's policies. Those that are not there to limit it
+// say yes. Root has no policies.
+func askSubject(in *Inputs, r *Request, action []byte) verdicts {
+	v := verdicts{identity: direct, boundary: direct, session: direct}
+	if r.Subject.Root {
+		return v
+	}
+	v.identity = askAll(in.Identity, r, action)
+	if in.Boundary != nil {
+		v.boundary = in.Boundary.ask(r, action)
+	}
+	if len(in.Session) > 0 {
+		v.session = askAll(in.Session, r, action)
+	}
+	return v
+}
+
+// denier is the kind of policy that denies explicitly.
+func (v *verdicts) denier() Source {
+	switch denied {
+	case v.resource:
+		return FromResource
+	case v.identity:
+		return FromIdentity
+	case v.boundary:
+		return FromBoundary
+	case v.session:
+		return FromSession
+	}
+	return FromNone
+}
+
+// limiter is the kind of policy beyond which the subject cannot go.
+func (v *verdicts) limiter() Source {
+	switch silent {
+	case v.boundary:
+		return FromBoundary
+	case v.session:
+		return FromSession
+	}
+	return FromNone
+}
+
+// bySubject decides by the subject's policies, none of which denies.
+func (v *verdicts) bySubject() Outcome {
+	if v.identity == silent {
+		return Outcome{ImplicitDeny, FromIdentity}
+	}
+	if by := v.limiter(); by != FromNone {
+		return Outcome{ImplicitDeny, by}
+	}
+	return Outcome{Allow, FromIdentity}
+}
+
+// combine decides by all policies, none of which denies.
+func (v *verdicts) combine(in *Inputs, s *Subject) Outcome {
+	member := s.Account != "" // services and providers have no policies of their own
+	home := member && s.Account == in.Owner
+	switch {
+	case in.Resource == nil && home:
+		return v.bySubject()
+	case v.resource == silent:
+		return Outcome{ImplicitDeny, FromResource}
+	case member && (!home || v.resource == delegated):
+		return v.bySubject()
+	case v.resource == limited && v.limiter() != FromNone:
+		return Outcome{ImplicitDeny, v.limiter()}
+	}
+	return Outcome{Allow, FromResource}
 }

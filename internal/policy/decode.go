@@ -9,12 +9,46 @@ import (
 	"unicode/utf8"
 )
 
+// source is a document as it is written, in its order, before its parts are
+// understood: what they mean depends on the version, which may come last.
+type source struct {
+	version, id string
+	statements  []sourceStatement
+}
+
+type sourceStatement struct {
+	sid              string
+	effect           Effect
+	principal        *sourcePrincipal
+	action, resource *sourceList
+	conditions       []sourceCondition
+}
+
+// sourceList is the patterns of an Action, or of a NotAction, and so on.
+type sourceList struct {
+	not      bool
+	patterns []string
+}
+
+type sourcePrincipal struct {
+	not   bool
+	names []principalName
+}
+
+// principalName is one name of a type, such as "AWS".
+type principalName struct{ kind, name string }
+
+type sourceCondition struct {
+	operator, key string
+	values        []string
+}
+
 // reader walks over JSON that is already known to be well formed. Unlike
 // json.Unmarshal it sees members that are given twice, of which two readers
 // of one policy might believe different ones.
 type reader struct{ *json.Decoder }
 
-func decode(doc []byte) (*Document, error) {
+func decode(doc []byte) (*source, error) {
 	if !utf8.Valid(doc) {
 		return nil, errors.New("the document is not valid UTF-8")
 	}
@@ -27,19 +61,19 @@ func decode(doc []byte) (*Document, error) {
 	return r.document()
 }
 
-func (r reader) document() (*Document, error) {
-	d := &Document{Version: Version2008}
+func (r reader) document() (*source, error) {
+	d := &source{version: Version2008}
 	err := r.object("the document", func(name string) (err error) {
 		switch name {
 		case "Version":
-			d.Version, err = r.text(name)
-			if err == nil && d.Version != Version2012 && d.Version != Version2008 {
-				err = fmt.Errorf("Version %q is neither %q nor %q", d.Version, Version2012, Version2008)
+			d.version, err = r.text(name)
+			if err == nil && d.version != Version2012 && d.version != Version2008 {
+				err = fmt.Errorf("Version %q is neither %q nor %q", d.version, Version2012, Version2008)
 			}
 		case "Id":
-			d.ID, err = r.text(name)
+			d.id, err = r.text(name)
 		case "Statement":
-			d.Statements, err = r.statements()
+			d.statements, err = r.statements()
 		default:
 			err = fmt.Errorf("the document has an unknown member %q", name)
 		}
@@ -48,15 +82,15 @@ func (r reader) document() (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(d.Statements) == 0 {
+	if len(d.statements) == 0 {
 		return nil, errors.New("the document has no Statement")
 	}
 	return d, nil
 }
 
 // statements reads one statement or a list of them.
-func (r reader) statements() ([]Statement, error) {
-	var all []Statement
+func (r reader) statements() ([]sourceStatement, error) {
+	var all []sourceStatement
 	one := func(first json.Token) error {
 		s, err := r.statement(first)
 		if err != nil {
@@ -68,99 +102,103 @@ func (r reader) statements() ([]Statement, error) {
 	return all, r.oneOrMore(one)
 }
 
-func (r reader) statement(first json.Token) (s Statement, err error) {
-	var actionElement, resourceElement string
+func (r reader) statement(first json.Token) (s sourceStatement, err error) {
 	err = r.members(first, "it", func(name string) (err error) {
 		switch name {
 		case "Sid":
-			s.Sid, err = r.text(name)
+			s.sid, err = r.text(name)
 		case "Effect":
 			var effect string
 			effect, err = r.text(name)
-			s.Effect = Effect(effect)
-			if err == nil && s.Effect != EffectAllow && s.Effect != EffectDeny {
+			s.effect = Effect(effect)
+			if err == nil && s.effect != EffectAllow && s.effect != EffectDeny {
 				err = fmt.Errorf("Effect %q is neither Allow nor Deny", effect)
 			}
-		case "Principal":
-			s.Principal, err = r.principals(name)
-		case "NotPrincipal":
-			s.NotPrincipal, err = r.principals(name)
+		case "Principal", "NotPrincipal":
+			err = r.principals(name, &s.principal)
 		case "Action", "NotAction":
-			s.action, err = r.selector(name, &actionElement, foldASCII)
+			err = r.list(name, &s.action)
 		case "Resource", "NotResource":
-			s.resource, err = r.selector(name, &resourceElement, nil)
+			err = r.list(name, &s.resource)
 		case "Condition":
-			s.Condition, err = r.conditions()
+			s.conditions, err = r.conditions()
 		default:
 			err = fmt.Errorf("it has an unknown member %q", name)
 		}
 		return err
 	})
-	switch {
-	case err != nil:
-		return s, err
-	case s.Effect == "":
-		return s, errors.New("Effect is missing")
-	case s.Principal != nil && s.NotPrincipal != nil:
-		return s, errors.New("it has both Principal and NotPrincipal")
+	if err == nil && s.effect == "" {
+		err = errors.New("Effect is missing")
 	}
-	return s, nil
+	return s, err
 }
 
-// selector reads an element such as Action or NotAction. seen is the element
-// that was read before it, since a statement has only one of the two.
-func (r reader) selector(name string, seen *string, fold func(string) string) (selector, error) {
-	if *seen != "" {
-		return selector{}, fmt.Errorf("it has both %s and %s", *seen, name)
+// list reads an element such as Action or NotAction into out, of which a
+// statement has only one.
+func (r reader) list(name string, out **sourceList) error {
+	if *out != nil {
+		return bothOf(name)
 	}
-	*seen = name
 	patterns, err := r.texts(name)
-	if err != nil {
-		return selector{}, err
-	}
-	return newSelector(patterns, name[:3] == "Not", fold), nil
+	*out = &sourceList{not: isNegated(name), patterns: patterns}
+	return err
 }
 
-func (r reader) principals(name string) (map[string][]string, error) {
+func isNegated(element string) bool { return element[:3] == "Not" }
+
+func bothOf(name string) error {
+	if isNegated(name) {
+		name = name[3:]
+	}
+	return fmt.Errorf("it has both %s and Not%s", name, name)
+}
+
+func (r reader) principals(name string, out **sourcePrincipal) error {
+	if *out != nil {
+		return bothOf(name)
+	}
+	p := &sourcePrincipal{not: isNegated(name)}
+	*out = p
 	first, err := r.Token()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if first == "*" {
-		return map[string][]string{"AWS": {"*"}}, nil
+		p.names = []principalName{{"AWS", "*"}}
+		return nil
 	}
-	all := map[string][]string{}
-	err = r.members(first, name, func(kind string) (err error) {
+	err = r.members(first, name, func(kind string) error {
 		switch kind {
 		case "AWS", "Service", "Federated", "CanonicalUser":
-			all[kind], err = r.texts(name + " " + kind)
+			names, err := r.texts(name + " " + kind)
+			for _, n := range names {
+				p.names = append(p.names, principalName{kind, n})
+			}
 			return err
 		default:
 			return fmt.Errorf("%s has an unknown type %q", name, kind)
 		}
 	})
-	if err == nil && len(all) == 0 {
+	if err == nil && len(p.names) == 0 {
 		err = fmt.Errorf("%s is empty", name)
 	}
-	return all, err
+	return err
 }
 
-func (r reader) conditions() (map[string]map[string][]string, error) {
-	all := map[string]map[string][]string{}
+func (r reader) conditions() ([]sourceCondition, error) {
+	var all []sourceCondition
 	err := r.object("Condition", func(operator string) error {
-		keys := map[string][]string{}
-		all[operator] = keys
 		return r.object("Condition "+operator, func(key string) error {
-			values := []string{}
+			c := sourceCondition{operator: operator, key: key}
 			err := r.oneOrMore(func(t json.Token) error {
 				value, ok := scalar(t)
 				if !ok {
 					return fmt.Errorf("Condition %s %s must be a value or a list of values", operator, key)
 				}
-				values = append(values, value)
+				c.values = append(c.values, value)
 				return nil
 			})
-			keys[key] = values
+			all = append(all, c)
 			return err
 		})
 	})
