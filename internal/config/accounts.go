@@ -2,56 +2,10 @@ package config
 
 import (
 	"errors"
-	"time"
 
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/policy"
-	"kastellan.dev/internal/secret"
 )
-
-// Account is an account and who may act in it.
-type Account struct {
-	ID        string `yaml:"id"`        // 12 digits, quoted
-	Name      string `yaml:"name"`      // for people; may be empty
-	Partition string `yaml:"partition"` // of the account's ARNs; empty means aws
-	Root      Root   `yaml:"root"`
-	Users     []User `yaml:"users"`
-}
-
-// Root is the root user of an account, who may do everything in it.
-type Root struct {
-	AccessKeys []AccessKey `yaml:"access-keys"`
-}
-
-// User is an IAM user.
-type User struct {
-	Name       string      `yaml:"name"`
-	Path       string      `yaml:"path"` // empty means "/"
-	AccessKeys []AccessKey `yaml:"access-keys"`
-	Policies   []Policy    `yaml:"policies"`
-}
-
-// AccessKey is a pair of access key id and secret; the secret is named, not
-// given: exactly one of its two fields is set. Those of the session token go with
-// temporary credentials.
-type AccessKey struct {
-	ID               string    `yaml:"id"`
-	SecretFile       string    `yaml:"secret-file"`
-	SecretEnv        string    `yaml:"secret-env"`
-	SessionTokenFile string    `yaml:"session-token-file"`
-	SessionTokenEnv  string    `yaml:"session-token-env"`
-	Expires          time.Time `yaml:"expires"`
-
-	// Secret and SessionToken are for configurations that are not read from a file.
-	Secret       secret.Text `yaml:"-"`
-	SessionToken secret.Text `yaml:"-"`
-}
-
-// Policy is an IAM policy in JSON: exactly one of the two is set.
-type Policy struct {
-	File     string `yaml:"file"`
-	Document string `yaml:"document"`
-}
 
 func (c *Config) checkAccounts(p *problems) {
 	before := len(p.errs)
@@ -88,50 +42,130 @@ func (c *Config) account(p *problems, w where, a Account) identity.Account {
 	if !accountID.MatchString(a.ID) {
 		p.add(w.at("id"), "is not an account id: 12 digits, in quotes")
 	}
-	out := identity.Account{ID: a.ID, Alias: a.Name, Partition: a.Partition}
-	check := func(w where, a identity.Account) {
+	base := identity.Account{ID: a.ID, Alias: a.Name, Partition: a.Partition}
+	check := func(w where, add func(a *identity.Account)) {
 		if len(p.errs) == before { // what is wrong is told once, with the closest line
-			_, err := identity.New([]identity.Account{a})
+			probe := base
+			add(&probe)
+			_, err := identity.New([]identity.Account{probe})
 			p.check(w, err)
 		}
 	}
-	check(w, out)
+	check(w, func(*identity.Account) {})
+	for i, m := range a.Policies {
+		w := w.at("policies", i)
+		base.Policies = append(base.Policies, c.managedPolicy(p, w, m))
+		check(w, func(*identity.Account) {})
+	}
+	for i, g := range a.Groups {
+		w := w.at("groups", i)
+		p.need(w.at("name"), g.Name)
+		base.Groups = append(base.Groups, identity.Group{Name: g.Name, Attached: c.attached(p, w, g.Policies)})
+		check(w, func(*identity.Account) {})
+	}
+	out := base
 	out.Root.AccessKeys = c.accessKeys(p, w.at("root", "access-keys"), a.Root.AccessKeys)
 	for i, u := range a.Users {
-		user := c.user(p, w.at("users", i), u)
-		check(w.at("users", i), identity.Account{ID: a.ID, Partition: a.Partition, Users: []identity.User{user}})
+		w := w.at("users", i)
+		user := c.user(p, w, u)
+		check(w, func(a *identity.Account) { a.Users = []identity.User{user} })
 		out.Users = append(out.Users, user)
 	}
-	check(w, out)
+	for i, r := range a.Roles {
+		w := w.at("roles", i)
+		role := c.role(p, w, r)
+		check(w, func(a *identity.Account) { a.Roles = []identity.Role{role} })
+		out.Roles = append(out.Roles, role)
+	}
+	for i, o := range a.Providers {
+		w := w.at("oidc-providers", i)
+		provider := c.provider(p, w, o)
+		check(w, func(a *identity.Account) { a.Providers = []identity.Provider{provider} })
+		out.Providers = append(out.Providers, provider)
+	}
+	check(w, func(a *identity.Account) { *a = out })
 	return out
 }
 
 func (c *Config) user(p *problems, w where, u User) identity.User {
 	p.need(w.at("name"), u.Name)
-	user := identity.User{Name: u.Name, Path: u.Path, AccessKeys: c.accessKeys(p, w.at("access-keys"), u.AccessKeys)}
-	for i, from := range u.Policies {
-		document, err := c.policy(from)
-		p.check(w.at("policies", i), err)
-		user.Policies = append(user.Policies, document)
+	return identity.User{
+		ID: u.ID, Name: u.Name, Path: u.Path,
+		AccessKeys: c.accessKeys(p, w.at("access-keys"), u.AccessKeys),
+		Attached:   c.attached(p, w, u.Policies),
+		Groups:     u.Groups, Boundary: u.Boundary, Tags: u.Tags,
 	}
-	return user
 }
 
-// policy reads a policy, and refuses one that could not be evaluated.
-func (c *Config) policy(from Policy) (string, error) {
-	document := from.Document
+func (c *Config) role(p *problems, w where, r Role) identity.Role {
+	p.need(w.at("name"), r.Name)
+	trust, err := c.document(r.Trust)
+	if err == nil {
+		_, err = policy.ParseTrust([]byte(trust))
+	}
+	p.check(w.at("trust-policy"), err)
+	return identity.Role{
+		ID: r.ID, Name: r.Name, Path: r.Path, Description: r.Description, Trust: trust,
+		Attached: c.attached(p, w, r.Policies),
+		Boundary: r.Boundary, MaxSession: r.MaxSession, Tags: r.Tags,
+	}
+}
+
+func (c *Config) provider(p *problems, w where, o OIDCProvider) identity.Provider {
+	p.need(w.at("url"), o.URL)
+	out := identity.Provider{URL: o.URL, ClientIDs: o.ClientIDs, Skew: o.ClockSkew}
+	if o.CA != "" {
+		var err error
+		out.Roots, err = readPool(c.path(o.CA))
+		p.check(w.at("ca"), err)
+	}
+	return out
+}
+
+func (c *Config) managedPolicy(p *problems, w where, m ManagedPolicy) identity.ManagedPolicy {
+	p.need(w.at("name"), m.Name)
+	document, err := c.identityPolicy(Document{File: m.File, Document: m.Document})
+	p.check(w, err)
+	return identity.ManagedPolicy{Name: m.Name, Path: m.Path, Document: document}
+}
+
+// attached reads the policies of a user, a group or a role.
+func (c *Config) attached(p *problems, w where, policies []Policy) identity.Attached {
+	var out identity.Attached
+	for i, from := range policies {
+		w := w.at("policies", i)
+		if from.Managed != "" {
+			if from.File != "" || from.Document != "" {
+				p.add(w, "needs one of managed, file and document")
+			}
+			out.Managed = append(out.Managed, from.Managed)
+			continue
+		}
+		document, err := c.identityPolicy(Document{File: from.File, Document: from.Document})
+		p.check(w, err)
+		out.Inline = append(out.Inline, document)
+	}
+	return out
+}
+
+// identityPolicy reads a policy, and refuses one that could not be evaluated.
+func (c *Config) identityPolicy(from Document) (string, error) {
+	document, err := c.document(from)
+	if err == nil {
+		_, err = policy.ParseIdentity([]byte(document))
+	}
+	return document, err
+}
+
+func (c *Config) document(from Document) (string, error) {
 	switch {
-	case (from.File == "") == (document == ""):
+	case (from.File == "") == (from.Document == ""):
 		return "", errors.New("needs either file or document")
 	case from.File != "":
 		text, err := readLimited(c.path(from.File), maxFile)
-		if err != nil {
-			return "", plain(err)
-		}
-		document = string(text)
+		return string(text), plain(err)
 	}
-	_, err := policy.ParseIdentity([]byte(document))
-	return document, err
+	return from.Document, nil
 }
 
 func (c *Config) accessKeys(p *problems, w where, keys []AccessKey) []identity.AccessKey {

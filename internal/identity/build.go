@@ -25,16 +25,24 @@ var (
 	partition   = regexp.MustCompile(`^aws(-[a-z0-9]+)*$`)
 	userName    = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,64}$`)
 	userPath    = regexp.MustCompile(`^/([!-.0-~]+/)*$`)
+	uniqueID    = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
 	accessKeyID = regexp.MustCompile(`^[A-Za-z0-9_]{16,128}$`)
 )
 
 // New checks the accounts and builds a Directory. Its error joins all that is
-// wrong, and names accounts, users and access key ids, never a secret.
+// wrong, and names accounts, users, roles and access key ids, never a secret.
 func New(accounts []Account) (*Directory, error) {
 	b := builder{
-		directory: &Directory{entries: make(map[string]*Entry)},
+		directory: &Directory{
+			entries:   make(map[string]*Entry),
+			users:     make(map[string]*Principal),
+			roles:     make(map[string]*RoleEntry),
+			policies:  make(map[string]*policy.Document),
+			providers: make(map[string]*Provider),
+		},
 		accounts:  make(map[string]bool),
 		aliases:   make(map[string]bool),
+		uniqueIDs: make(map[string]bool),
 	}
 	for i := range accounts {
 		b.account(&accounts[i])
@@ -48,6 +56,7 @@ func New(accounts []Account) (*Directory, error) {
 type builder struct {
 	directory         *Directory
 	accounts, aliases map[string]bool
+	uniqueIDs         map[string]bool
 	errs              []error
 }
 
@@ -82,45 +91,59 @@ func (b *builder) account(a *Account) {
 		Type:        TypeRoot,
 		PrincipalID: a.ID,
 	})
-	names := make(map[string]bool)
-	for i := range a.Users {
-		u := &a.Users[i]
-		folded := strings.ToLower(u.Name) // IAM's names differ by more than case
+	s := b.shared(a)
+	names := make(map[string]bool) // in lower case: IAM's differ by more than case
+	once := func(kind, name string) {
+		folded := kind + "/" + strings.ToLower(name)
 		if names[folded] {
-			b.refuse("account %s: the user %q exists twice", a.ID, u.Name)
+			b.refuse("account %s: the %s %q exists twice", a.ID, kind, name)
 		}
 		names[folded] = true
-		b.user(a, u)
+	}
+	for i := range a.Users {
+		once("user", a.Users[i].Name)
+		b.user(a, &s, &a.Users[i])
+	}
+	for i := range a.Roles {
+		once("role", a.Roles[i].Name)
+		b.role(a, &s, &a.Roles[i])
+	}
+	for i := range a.Providers {
+		b.provider(a, &a.Providers[i])
 	}
 }
 
-func (b *builder) user(a *Account, u *User) {
+func (b *builder) user(a *Account, s *shared, u *User) {
 	path := cmp.Or(u.Path, "/")
 	if !userName.MatchString(u.Name) {
 		b.refuse("account %s: the user name %q is not 1 to 64 of A-Z a-z 0-9 _ + = , . @ -", a.ID, u.Name)
 	}
-	if !userPath.MatchString(path) || len(path) > 512 {
-		b.refuse("account %s: user %q: the path %q does not begin and end with a slash", a.ID, u.Name, path)
-	}
 	p := Principal{
-		Account:     a.ID,
-		ARN:         a.arn("user" + path + u.Name),
-		Type:        TypeIAMUser,
-		UserName:    u.Name,
-		PrincipalID: userID(a.ID, u.Name),
+		Account:  a.ID,
+		ARN:      a.arn("user" + path + u.Name),
+		Type:     TypeIAMUser,
+		UserName: u.Name,
+		Tags:     u.Tags,
 	}
-	for i, doc := range u.Policies {
-		parsed, err := policy.ParseIdentity([]byte(doc))
-		if err != nil {
-			b.refuse("%s: policy %d: %w", p.ARN, i+1, err)
+	b.checkPath(p.ARN, path)
+	b.checkTags(p.ARN, u.Tags)
+	p.PrincipalID = b.uniqueID(p.ARN, "AIDA", u.ID, a.ID+":user/"+strings.ToLower(u.Name))
+	p.policies = b.attached(p.ARN, s, &u.Attached)
+	for _, name := range u.Groups {
+		policies, ok := s.groups[strings.ToLower(name)]
+		if !ok {
+			b.refuse("%s: the account has no group %q", p.ARN, name)
 		}
-		p.policies = append(p.policies, parsed)
+		p.policies = append(p.policies, policies...)
 	}
+	p.boundary = b.boundary(p.ARN, s, u.Boundary)
 	b.keys(u.AccessKeys, p)
 }
 
-// keys adds the access keys of one principal, each with its own copy.
+// keys adds one principal and its access keys, each with its own copy.
 func (b *builder) keys(keys []AccessKey, p Principal) {
+	p.subject = p.asSubject()
+	b.directory.users[p.ARN] = &p
 	longTerm := 0
 	for _, k := range keys {
 		switch {
@@ -139,7 +162,7 @@ func (b *builder) keys(keys []AccessKey, p Principal) {
 			}
 		}
 		owner := p
-		owner.AccessKeyID, owner.subject = k.ID, p.asSubject()
+		owner.AccessKeyID = k.ID
 		b.directory.entries[k.ID] = &Entry{Key: k, Principal: &owner}
 	}
 	if longTerm > maxLongTermKeys {
@@ -147,12 +170,25 @@ func (b *builder) keys(keys []AccessKey, p Principal) {
 	}
 }
 
+func (a *Account) partition() string { return cmp.Or(a.Partition, "aws") }
+
 func (a *Account) arn(resource string) string {
-	return "arn:" + cmp.Or(a.Partition, "aws") + ":iam::" + a.ID + ":" + resource
+	return "arn:" + a.partition() + ":iam::" + a.ID + ":" + resource
 }
 
-// userID makes the unique id of a user, which is the same in every process.
-func userID(account, name string) string {
-	sum := sha256.Sum256([]byte(account + ":user/" + strings.ToLower(name)))
-	return "AIDA" + base32.StdEncoding.EncodeToString(sum[:])[:17]
+// uniqueID is the id that was given, or one that is made of what somebody is
+// and therefore is the same in every process. It begins with prefix.
+func (b *builder) uniqueID(owner, prefix, given, of string) string {
+	if given == "" {
+		sum := sha256.Sum256([]byte(of))
+		given = prefix + base32.StdEncoding.EncodeToString(sum[:])[:17]
+	}
+	switch {
+	case !uniqueID.MatchString(given) || !strings.HasPrefix(given, prefix):
+		b.refuse("%s: the id %q is not %s and 12 to 124 capital letters and digits", owner, given, prefix)
+	case b.uniqueIDs[given]:
+		b.refuse("%s: the id %s is somebody else's", owner, given)
+	}
+	b.uniqueIDs[given] = true
+	return given
 }

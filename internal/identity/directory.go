@@ -4,38 +4,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kastellan.dev/internal/secret"
+	"kastellan.dev/internal/policy"
 )
-
-// Account is an AWS account as it is configured.
-type Account struct {
-	ID        string // 12 digits
-	Alias     string // may be empty
-	Partition string // of the account's ARNs; empty means "aws"
-	Root      RootConfig
-	Users     []User
-}
-
-// RootConfig is the root user of an account. Usually it has no keys.
-type RootConfig struct {
-	AccessKeys []AccessKey
-}
-
-// User is an IAM user.
-type User struct {
-	Name       string // 1–64 of A-Z a-z 0-9 _ + = , . @ -
-	Path       string // begins and ends with "/"; empty means "/"
-	AccessKeys []AccessKey
-	Policies   []string // IAM policies, JSON
-}
-
-// AccessKey is one pair of access key id and secret access key.
-type AccessKey struct {
-	ID           string // 16–128 of A-Z a-z 0-9 _
-	Secret       secret.Text
-	SessionToken secret.Text // set for temporary credentials only
-	Expires      time.Time   // end of temporary credentials; zero means never
-}
 
 // Entry is what an access key id stands for. It must not be changed.
 type Entry struct {
@@ -43,15 +13,60 @@ type Entry struct {
 	Principal *Principal
 }
 
-// Directory knows every access key. It is immutable.
+// RoleEntry is a role that can be assumed. It must not be changed.
+type RoleEntry struct {
+	Account     string
+	ARN         string // with its path
+	ID          string // "AROA…"
+	Name        string
+	Path        string
+	Description string
+	MaxSession  time.Duration
+	Tags        map[string]string
+	Trust       *policy.Document
+
+	partition string
+	policies  []*policy.Document
+	boundary  *policy.Document
+}
+
+// Directory knows every access key, user, role, managed policy and provider. It is immutable.
 type Directory struct {
-	entries map[string]*Entry
+	entries   map[string]*Entry           // by access key id
+	users     map[string]*Principal       // users and roots by ARN, without an access key
+	roles     map[string]*RoleEntry       // by ARN
+	policies  map[string]*policy.Document // managed ones, by ARN
+	providers map[string]*Provider        // by ARN
 }
 
 // Lookup finds an access key.
 func (d *Directory) Lookup(accessKeyID string) (*Entry, bool) {
 	e, ok := d.entries[accessKeyID]
 	return e, ok
+}
+
+// User finds a user or an account's root by its ARN. It comes without an access key.
+func (d *Directory) User(arn string) (*Principal, bool) {
+	p, ok := d.users[arn]
+	return p, ok
+}
+
+// Role finds a role by its ARN.
+func (d *Directory) Role(arn string) (*RoleEntry, bool) {
+	r, ok := d.roles[arn]
+	return r, ok
+}
+
+// ManagedPolicy finds a managed policy by its ARN.
+func (d *Directory) ManagedPolicy(arn string) (*policy.Document, bool) {
+	p, ok := d.policies[arn]
+	return p, ok
+}
+
+// Provider finds an OpenID Connect provider by its ARN.
+func (d *Directory) Provider(arn string) (*Provider, bool) {
+	p, ok := d.providers[arn]
+	return p, ok
 }
 
 // Source holds the Directory that is in force.

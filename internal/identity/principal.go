@@ -51,7 +51,7 @@ type Session struct {
 
 // Issuer is the role or user that a session stands for.
 type Issuer struct {
-	Type        string // "Role", "User" or "Root"
+	Type        string // IssuerRole, IssuerUser or IssuerRoot
 	PrincipalID string
 	ARN         string
 	Account     string
