@@ -223,6 +223,12 @@ func TestPrepareRefuses(t *testing.T) {
 		"a sensitive structure": {struct {
 			X *inner `aws:"X,sensitive"`
 		}{}, "sensitive"},
+		"a blob that may be empty": {struct {
+			X []byte `aws:"X,empty"`
+		}{}, "not an optional string"},
+		"a required string that may be empty": {struct {
+			X string `aws:"X,required,empty"`
+		}{}, "not an optional string"},
 		"a fault inside": {struct {
 			X *struct{ Y string } `aws:"X"`
 		}{}, ".Y: no name"},

@@ -45,6 +45,7 @@ type member struct {
 	name      string // on the wire
 	path      string // in texts of errors: the name with a small first letter
 	required  bool
+	empty     bool
 	always    bool
 	sensitive bool
 	length    *limits
@@ -159,6 +160,8 @@ func (m *member) parseName(tag string) error {
 			m.required = true
 		case "sensitive":
 			m.sensitive = true
+		case "empty":
+			m.empty = true
 		case "always":
 			m.always = true
 		default:
@@ -182,6 +185,8 @@ func (m *member) misfit() error {
 		return fmt.Errorf("range on something that is not an integer")
 	case m.pattern != nil && !text:
 		return fmt.Errorf("pattern on something that is not a string")
+	case m.empty && (m.kind != kindString || m.required):
+		return fmt.Errorf("empty on something that is not an optional string")
 	case m.sensitive && (m.kind == kindStruct || m.kind == kindList):
 		return fmt.Errorf("sensitive on a structure or list; its members can be")
 	default:
