@@ -36,13 +36,13 @@ func (c *call) createKey(ctx context.Context, in *kmsapi.CreateKeyRequest) (*kms
 
 // mayCreate decides whether the caller may create keys, and with tags.
 func (c *call) mayCreate(tags []kmsapi.Tag) error {
-	if err := c.authorize("kms:CreateKey", "*"); err != nil {
+	if err := c.authorize(createKey, "*"); err != nil {
 		return err
 	}
 	if len(tags) == 0 {
 		return nil
 	}
-	return c.authorize("kms:TagResource", "*")
+	return c.authorize(tagResource, "*")
 }
 
 // newKey makes the record of the key that was asked for, without material.

@@ -187,7 +187,7 @@ func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kms
 		return nil, err
 	}
 	src := source{
-		blob: in.CiphertextBlob, keyID: in.SourceKeyID, member: "sourceKeyId", permission: "kms:ReEncryptFrom",
+		blob: in.CiphertextBlob, keyID: in.SourceKeyID, member: "sourceKeyId", permission: c.op.Permission,
 		algorithm: in.SourceEncryptionAlgorithm, context: in.SourceEncryptionContext, blind: blind,
 	}
 	from, err := c.sourceOf(src)
@@ -224,7 +224,7 @@ func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kms
 
 // destination is the key under which ReEncrypt encrypts again.
 func (c *call) destination(in *kmsapi.ReEncryptRequest) (cipher, error) {
-	k, err := c.allowed(in.DestinationKeyID, "kms:ReEncryptTo")
+	k, err := c.allowed(in.DestinationKeyID, reEncryptTo)
 	if err != nil {
 		return cipher{}, err
 	}
