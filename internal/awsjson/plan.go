@@ -57,11 +57,14 @@ type member struct {
 // limits are the bounds of a length or a value; nil has none.
 type limits struct{ min, max *int }
 
-// pattern is a regular expression, and the same for the whole of a string.
+// pattern is a regular expression as AWS writes it, and the same for the whole of a string.
 type pattern struct {
 	text  string
 	whole *regexp.Regexp
 }
+
+// unicodeEscapes are what Go's regular expressions write in another way.
+var unicodeEscapes = regexp.MustCompile(`\\u([0-9A-F]{4})`)
 
 // plan is a compiled structure type.
 type plan struct {
@@ -137,7 +140,7 @@ func compileMember(f reflect.StructField) (m member, err error) {
 		return m, err
 	}
 	if text := f.Tag.Get("pattern"); text != "" {
-		whole, err := regexp.Compile(`\A(?:` + text + `)\z`)
+		whole, err := regexp.Compile(`\A(?:` + unicodeEscapes.ReplaceAllString(text, `\x{$1}`) + `)\z`)
 		if err != nil {
 			return m, err
 		}

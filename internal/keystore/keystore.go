@@ -182,8 +182,8 @@ type Passwords interface {
 
 // Kind makes key stores of one CustomKeyStoreType.
 //
-// The four checks answer with the exceptions that the handbook's tables give
-// for CreateCustomKeyStore, UpdateCustomKeyStore and ConnectCustomKeyStore.
+// The four checks answer with the exceptions that AWS documents for
+// CreateCustomKeyStore, UpdateCustomKeyStore and ConnectCustomKeyStore.
 // They are called in the order in which they stand here.
 type Kind interface {
 	// Type is the CustomKeyStoreType.

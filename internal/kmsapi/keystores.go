@@ -75,7 +75,7 @@ type DescribeCustomKeyStoresRequest struct {
 	CustomKeyStoreID   string `aws:"CustomKeyStoreId" len:"1,64"`
 	CustomKeyStoreName string `aws:"CustomKeyStoreName" len:"1,256"`
 	Limit              *int32 `aws:"Limit" range:"1,1000"`
-	Marker             string `aws:"Marker" len:"1,1024" pattern:"[\\x{20}-\\x{FF}]*"`
+	Marker             string `aws:"Marker" len:"1,1024" pattern:"[\\u0020-\\u00FF]*"`
 }
 
 // DescribeCustomKeyStoresResponse is the output of DescribeCustomKeyStores.
