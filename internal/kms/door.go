@@ -13,6 +13,7 @@ import (
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/policy"
+	"kastellan.dev/internal/tracing"
 )
 
 // call is one call of an operation by a caller. Only Do makes one, and all
@@ -21,12 +22,14 @@ type call struct {
 	s      *Service
 	caller identity.Caller
 	op     *Operation
+	ctx    context.Context // for the trace
 
 	decided   bool // somebody asked whether the caller may
 	resources []audit.Resource
 	keys      []*keyEntry       // those that the call was allowed to use,
 	held      [2]*keyEntry      // where they are,
 	group     keyspec.Group     // and that of the last one that was counted
+	watched   watched           // the key store that is in use
 	notes     map[string]string // additionalEventData
 	shown     any               // what the record shows instead of the answer
 }
@@ -58,6 +61,7 @@ func (c *call) run(ctx context.Context, in any) (out any, err error) {
 	if err := c.within(); err != nil {
 		return nil, err
 	}
+	c.ctx = ctx
 	out, err = c.op.do(ctx, c, in)
 	if err == nil && !c.decided {
 		return nil, errors.New(c.op.Name + " came to an answer without a decision")
@@ -67,7 +71,10 @@ func (c *call) run(ctx context.Context, in any) (out any, err error) {
 
 // authorize decides whether the caller may do what permission names with the
 // resource: an ARN, or "*" for operations without one.
-func (c *call) authorize(permission, resource string) error {
+func (c *call) authorize(permission, resource string) (err error) {
+	_, span := tracing.Start(c.ctx, "authorize")
+	span.Set("aws.iam.action", permission)
+	defer func() { span.End(string(kmsapi.CodeOf(err))) }()
 	c.decided = true
 	switch c.caller.Allows(permission, resource) {
 	case policy.Allow:
@@ -220,7 +227,7 @@ func (c *call) material(k *keyEntry, v *keyVersion) (keystore.Store, error) {
 	c.note("keyMaterialId", v.materialID)
 	c.note("customKeyStoreId", k.StoreID)
 	c.note("xksKeyId", k.XksKeyID)
-	return c.s.keyStoreOf(k)
+	return c.watch(k)
 }
 
 // private gives a key of any spec but SYMMETRIC_DEFAULT that this call has been allowed to use.
