@@ -84,9 +84,6 @@ func start(ctx context.Context, name string, kind trace.SpanKind) (context.Conte
 	return ctx, Span{span}
 }
 
-// Recording tells whether a span is recorded below ctx.
-func Recording(ctx context.Context) bool { return trace.SpanFromContext(ctx).IsRecording() }
-
 // Inject names the trace of ctx to the server that gets the header.
 func Inject(ctx context.Context, header http.Header) {
 	if trace.SpanContextFromContext(ctx).IsValid() {
