@@ -180,6 +180,10 @@ type Passwords interface {
 	Commit(ctx context.Context, allMembers bool) error
 }
 
+// ErrBusy is wrapped by an error that says that the other side of a key store has no
+// room for one more call, which counts as throttling.
+var ErrBusy = errors.New("the key store is busy")
+
 // Kind makes key stores of one CustomKeyStoreType.
 //
 // The four checks answer with the exceptions that AWS documents for

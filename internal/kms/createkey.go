@@ -180,7 +180,7 @@ func (c *call) makeKey(ctx context.Context, rec *keyRecord) error {
 		err = c.fill(ctx, rec, pending)
 	}
 	if err != nil {
-		s.abandon(pending) // also if it is unknown whether it was announced
+		s.abandon(pending, c.caller.RequestID) // also if it is unknown whether it was announced
 		return err
 	}
 	s.fault("create key: stored")

@@ -180,6 +180,7 @@ func (s *Service) deleteRecord(tx store.Tx, k *keyRecord) error {
 
 // forgetKey clears what is held of a key that is deleted.
 func (s *Service) forgetKey(k *keyEntry) {
+	s.meters.perKey.forget(k.ARN)
 	for i := range k.versions {
 		s.forget(s.ctx, k, k.versions[i].materialID)
 	}
