@@ -31,7 +31,7 @@ func (c *serveCmd) Run(ctx context.Context, term terminal) error {
 	if err != nil {
 		return err
 	}
-	node, err := cfg.Open(ctx, config.Options{})
+	node, err := cfg.Open(ctx, config.Options{Version: productVersion()})
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,9 @@ func (b *violations) absent(m *member) {
 }
 
 func (b *violations) text(m *member, s string) {
+	if m.empty && s == "" {
+		return
+	}
 	if m.length != nil {
 		if broken := m.length.broken("length", utf8.RuneCountInString(s)); broken != "" {
 			b.add(m, m.echo(s), broken)

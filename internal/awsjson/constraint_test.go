@@ -42,6 +42,8 @@ func TestBrokenConstraints(t *testing.T) {
 			"1 validation error detected: Value 'alias/a\n' at 'aliasName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$"},
 		"a pattern of two alternatives": {new(kmsapi.UpdateCustomKeyStoreRequest), `{"CustomKeyStoreId":"c","XksProxyUriPath":"x/kms/xks/v1"}`,
 			`1 validation error detected: Value 'x/kms/xks/v1' at 'xksProxyUriPath' failed to satisfy constraint: Member must satisfy regular expression pattern: ^(/[a-zA-Z0-9\/_-]+/kms/xks/v\d{1,2})$|^(/kms/xks/v\d{1,2})$`},
+		"a pattern with code points": {new(kmsapi.PutKeyPolicyRequest), `{"KeyId":"k","Policy":"\u0000"}`,
+			"1 validation error detected: Value '\x00' at 'policy' failed to satisfy constraint: " + `Member must satisfy regular expression pattern: [\u0009\u000A\u000D\u0020-\u00FF]+`},
 		"an enumeration": {new(kmsapi.GenerateDataKeyRequest), `{"KeyId":"k","KeySpec":"AES_512"}`,
 			"1 validation error detected: Value 'AES_512' at 'keySpec' failed to satisfy constraint: Member must satisfy enum value set: [AES_256, AES_128]"},
 		"an empty enumeration": {new(kmsapi.GenerateDataKeyRequest), `{"KeyId":"k","KeySpec":""}`,
@@ -223,6 +225,12 @@ func TestPrepareRefuses(t *testing.T) {
 		"a sensitive structure": {struct {
 			X *inner `aws:"X,sensitive"`
 		}{}, "sensitive"},
+		"a blob that may be empty": {struct {
+			X []byte `aws:"X,empty"`
+		}{}, "not an optional string"},
+		"a required string that may be empty": {struct {
+			X string `aws:"X,required,empty"`
+		}{}, "not an optional string"},
 		"a fault inside": {struct {
 			X *struct{ Y string } `aws:"X"`
 		}{}, ".Y: no name"},

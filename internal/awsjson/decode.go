@@ -215,7 +215,7 @@ func (r *reader) stringMap(m *member, v reflect.Value, i int) error {
 	}
 	pairs := make(map[string]string)
 	for key, begin := range members(r.body, i) {
-		value, ok := r.inside(begin)
+		value, ok := r.asText(begin)
 		if !ok {
 			return malformed("The member %s must have strings as values.", m.name)
 		}
@@ -224,6 +224,17 @@ func (r *reader) stringMap(m *member, v reflect.Value, i int) error {
 	r.broken.size(m, len(pairs))
 	*v.Addr().Interface().(*map[string]string) = pairs
 	return nil
+}
+
+// asText gives the text of a value in a map. KMS takes a number and a boolean in an
+// encryption context for strings; they are as they were written.
+func (r *reader) asText(i int) ([]byte, bool) {
+	switch c := r.body[i]; {
+	case c == '-', '0' <= c && c <= '9', c == 't', c == 'f':
+		return r.body[i:after(r.body, i)], true
+	default:
+		return r.inside(i)
+	}
 }
 
 func (r *reader) list(m *member, v reflect.Value, i int) error {

@@ -45,6 +45,7 @@ type member struct {
 	name      string // on the wire
 	path      string // in texts of errors: the name with a small first letter
 	required  bool
+	empty     bool
 	always    bool
 	sensitive bool
 	length    *limits
@@ -56,11 +57,14 @@ type member struct {
 // limits are the bounds of a length or a value; nil has none.
 type limits struct{ min, max *int }
 
-// pattern is a regular expression, and the same for the whole of a string.
+// pattern is a regular expression as AWS writes it, and the same for the whole of a string.
 type pattern struct {
 	text  string
 	whole *regexp.Regexp
 }
+
+// unicodeEscapes are what Go's regular expressions write in another way.
+var unicodeEscapes = regexp.MustCompile(`\\u([0-9A-F]{4})`)
 
 // plan is a compiled structure type.
 type plan struct {
@@ -136,7 +140,7 @@ func compileMember(f reflect.StructField) (m member, err error) {
 		return m, err
 	}
 	if text := f.Tag.Get("pattern"); text != "" {
-		whole, err := regexp.Compile(`\A(?:` + text + `)\z`)
+		whole, err := regexp.Compile(`\A(?:` + unicodeEscapes.ReplaceAllString(text, `\x{$1}`) + `)\z`)
 		if err != nil {
 			return m, err
 		}
@@ -159,6 +163,8 @@ func (m *member) parseName(tag string) error {
 			m.required = true
 		case "sensitive":
 			m.sensitive = true
+		case "empty":
+			m.empty = true
 		case "always":
 			m.always = true
 		default:
@@ -182,6 +188,8 @@ func (m *member) misfit() error {
 		return fmt.Errorf("range on something that is not an integer")
 	case m.pattern != nil && !text:
 		return fmt.Errorf("pattern on something that is not a string")
+	case m.empty && (m.kind != kindString || m.required):
+		return fmt.Errorf("empty on something that is not an optional string")
 	case m.sensitive && (m.kind == kindStruct || m.kind == kindList):
 		return fmt.Errorf("sensitive on a structure or list; its members can be")
 	default:

@@ -30,6 +30,7 @@ type Config struct {
 	Limits            Limits            `yaml:"limits"`
 	Log               Log               `yaml:"log"`
 	Metrics           Metrics           `yaml:"metrics"`
+	Tracing           Tracing           `yaml:"tracing"`
 	Nitro             Nitro             `yaml:"nitro"`
 
 	// Directory is what relative paths are relative to; empty means the working directory.
@@ -89,10 +90,14 @@ func (q Quotas) kms() kms.Quotas {
 		Requests: kms.RequestRates{Enforced: q.RequestRates != RatesOff, PerSecond: q.RequestsPerSecond}}
 }
 
-// Metrics says who may read /metrics, besides this machine.
+// Metrics says who may read /metrics, besides this machine, and what is there to read.
 type Metrics struct {
 	From []netip.Prefix `yaml:"from"`
+	Keys int            `yaml:"keys"` // that have metrics of their own; zero means none
 }
+
+// maxMetricKeys keeps /metrics of a size that can be read every few seconds.
+const maxMetricKeys = 10_000
 
 // Limits bound what the process takes on; zero means the default.
 type Limits struct {
@@ -147,6 +152,7 @@ func (c *Config) check(p *problems) {
 	c.checkAccounts(p)
 	c.checkHSM(p)
 	c.checkExternal(p)
+	c.checkTracing(p)
 	c.checkNitro(p)
 	c.checkRest(p)
 }
@@ -223,6 +229,9 @@ func (c *Config) checkRest(p *problems) {
 	}
 	if f := c.Log.Format; f != "" && f != "text" && f != "json" {
 		p.add(where{"log", "format"}, "is neither text nor json")
+	}
+	if k := c.Metrics.Keys; k < 0 || k > maxMetricKeys {
+		p.add(where{"metrics", "keys"}, "is not between 0 and %d", maxMetricKeys)
 	}
 	c.checkRequestRates(p)
 	for name, value := range map[string]float64{

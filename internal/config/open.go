@@ -28,6 +28,7 @@ import (
 	"kastellan.dev/internal/server"
 	"kastellan.dev/internal/store"
 	"kastellan.dev/internal/store/bolt"
+	"kastellan.dev/internal/tracing"
 )
 
 // storeFile is the metadata store in the data directory.
@@ -35,12 +36,13 @@ const storeFile = "kastellan.db"
 
 // Options change what Open makes of a configuration. The zero value changes nothing.
 type Options struct {
-	Logger *slog.Logger      // nil: as the configuration says
-	Audit  audit.Writer      // nil: as the configuration says
-	KMS    func(*kms.Config) // sees the domain's configuration before it is used
-	HSM    func(*hsm.Config) // the same for the other parts
-	XKS    func(*xks.Config)
-	Server func(*server.Config)
+	Version string            // of the product, for metrics and traces
+	Logger  *slog.Logger      // nil: as the configuration says
+	Audit   audit.Writer      // nil: as the configuration says
+	KMS     func(*kms.Config) // sees the domain's configuration before it is used
+	HSM     func(*hsm.Config) // the same for the other parts
+	XKS     func(*xks.Config)
+	Server  func(*server.Config)
 }
 
 // Node is a server that is put together. Serve makes it answer.
@@ -53,6 +55,7 @@ type Node struct {
 	identities *identity.Source
 	clusters   *cloudhsm.Declared
 	services   *endpointservice.Declared
+	tracer     *tracing.Tracer // nil: no traces
 	server     *server.Server
 	listener   net.Listener
 	tls        *tls.Config // nil: plain HTTP
@@ -67,7 +70,7 @@ func (c *Config) Open(ctx context.Context, o Options) (node *Node, err error) {
 	if n.log == nil {
 		n.log = c.Log.Logger()
 	}
-	n.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(o.Version))
 	defer func() {
 		if err != nil {
 			n.Close()
@@ -78,6 +81,9 @@ func (c *Config) Open(ctx context.Context, o Options) (node *Node, err error) {
 		return nil, fmt.Errorf("reading the accounts: %w", err)
 	}
 	n.identities = identity.NewSource(directory)
+	if n.tracer, err = n.openTracing(o.Version); err != nil {
+		return nil, fmt.Errorf("opening the traces: %w", err)
+	}
 	if err := n.openService(ctx, o); err != nil {
 		return nil, err
 	}
@@ -103,6 +109,9 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if db, err = observeStore(db, n.Metrics); err != nil {
+		return err
+	}
 	root, err := n.cfg.rootKey()
 	if err != nil {
 		return fmt.Errorf("reading the root key: %w", err)
@@ -119,6 +128,9 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if writer, err = observeAudit(writer, n.Metrics); err != nil {
+		return err
+	}
 	verifier, err := n.cfg.verifier()
 	if err != nil {
 		return fmt.Errorf("reading the roots of attestation documents: %w", err)
@@ -126,6 +138,7 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 	cfg := kms.Config{
 		Store: db, Soft: soft.New(ring), Kinds: kinds, Sealer: ring, Audit: writer, Logger: n.log,
 		Quotas: n.cfg.Quotas.kms(), Regions: n.cfg.Regions, Nitro: verifier, ConnectTimeout: n.cfg.Limits.ConnectTimeout,
+		Metrics: n.Metrics, MetricKeys: n.cfg.Metrics.Keys,
 	}
 	if o.KMS != nil {
 		o.KMS(&cfg)

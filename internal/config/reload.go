@@ -42,6 +42,7 @@ func (c *Config) needRestart(next *Config) []string {
 		{"limits", c.Limits, next.Limits},
 		{"log", c.Log, next.Log},
 		{"metrics", c.Metrics, next.Metrics},
+		{"tracing", c.Tracing, next.Tracing},
 		{"nitro", c.Nitro, next.Nitro},
 	} {
 		if !reflect.DeepEqual(setting.now, setting.next) {

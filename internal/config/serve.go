@@ -21,7 +21,7 @@ func (n *Node) openServer(o Options) error {
 		Identities: n.identities, Regions: n.cfg.Regions, AllowPlainHTTP: n.cfg.Listen.PlainHTTP,
 		MaxConcurrent: n.cfg.Limits.Requests, Timeout: n.cfg.Limits.RequestTimeout, Grace: n.cfg.Limits.Shutdown,
 		MaxConnections: n.cfg.Limits.Connections, MaxBuffered: n.cfg.Limits.BufferedBytes,
-		Logger: n.log, Metrics: n.Metrics, MetricsFrom: n.cfg.Metrics.From,
+		Logger: n.log, Metrics: n.Metrics, MetricsFrom: n.cfg.Metrics.From, Tracer: n.tracer,
 	}
 	if o.Server != nil {
 		o.Server(&cfg)

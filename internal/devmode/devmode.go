@@ -238,8 +238,8 @@ func (s *Server) config(cfg Config, hsm config.HSM) (*config.Config, error) {
 		HSM: hsm,
 		ExternalKeyStores: config.ExternalKeyStores{
 			Hosts: []config.Host{{Name: proxyHost, Address: s.proxy.address, CA: s.proxy.caFile}},
-			// Twice what AWS grants: a laptop under load should not look like a broken proxy.
-			RequestTimeout: 500 * time.Millisecond,
+			// More than AWS grants: a laptop under load should not look like a broken proxy.
+			RequestTimeout: 2 * time.Second,
 		},
 		Audit:  config.Audit{File: s.path("audit.jsonl")},
 		Quotas: config.Quotas{RequestRates: config.RatesOff}, // who tries things out is not to wait

@@ -69,7 +69,7 @@ func onHSMs(change func(t *testing.T, s *kastellantest.Server, faults *pkcs11tes
 		}
 		cluster := kastellantest.ClusterOf(t, clusterID, tokens)
 		for i := range cluster.Members {
-			cluster.Members[i].CallTimeout = time.Second
+			cluster.Members[i].CallTimeout = 3 * time.Second // how long a call that hangs takes
 		}
 		cluster.Subnets = map[string]string{kastellantest.Region + "a": "subnet-0000000a", kastellantest.Region + "b": "subnet-0000000b"}
 		s := kastellantest.Start(t, kastellantest.Options{Clusters: []*kastellantest.Cluster{cluster}, Config: func(c *config.Config) {
@@ -290,7 +290,8 @@ func throughService(t testing.TB, p *xkstest.Proxy) config.ExternalKeyStores {
 	host := kastellantest.Host(t, p)
 	host.Address = ""
 	return config.ExternalKeyStores{
-		Hosts: []config.Host{host},
+		Hosts:          []config.Host{host},
+		RequestTimeout: requestTimeout,
 		EndpointServices: []config.EndpointService{{
 			Name: serviceName, Owner: kastellantest.Account, AllowedPrincipals: []string{"cks.kms." + kastellantest.Region + ".amazonaws.com"},
 			PrivateDNSName: p.Host, PrivateDNSVerified: true,

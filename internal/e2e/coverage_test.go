@@ -63,16 +63,32 @@ func coverage() string {
 Made by ` + "`go test ./internal/e2e -run Coverage -update`" + ` from the table of operations; a test fails when it is out of date.
 
 `)
-	fmt.Fprintf(&b, "All %d operations of the API, with all members and enumeration values of the official SDK for Go.\n\n", len(kms.Operations()))
-	b.WriteString("| Operation | Permission | Key named by | Dry run | Refused in key states |\n|---|---|---|---|---|\n")
+	fmt.Fprintf(&b, "All %d operations of the API, with all members and enumeration values of the official SDK for Go.\n"+
+		"`kms:TagResource` is needed beside another permission when there are tags. A key whose custom key store is not connected is Unavailable.\n"+
+		"Operations that a kind of key does not have at all are refused in every state, with UnsupportedOperationException: rotation, imports and data key pairs of keys in\n"+
+		"custom key stores, rotation of keys that are not symmetric encryption keys, imports into keys of another origin, public keys of symmetric and HMAC keys.\n\n", len(kms.Operations()))
+	b.WriteString("| Operation | Permissions | Key named by | Dry run | Counted as | Refused in key states |\n|---|---|---|---|---|---|\n")
 	for _, op := range kms.Operations() {
-		fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s |\n", op.Name, op.Permission, namedBy(op), dryRunOf(op), refusedIn(op))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", op.Name, permissions(op), namedBy(op), dryRunOf(op), countedAs(op), refusedIn(op))
 	}
 	b.WriteString("\n## Key specs\n\n| Key spec | Usages | Algorithms | Data key pairs | Importable |\n|---|---|---|---|---|\n")
 	for _, spec := range keyspec.All() {
 		fmt.Fprintf(&b, "| %s%s | %s | %s | %s | %s |\n", spec.Name, where(spec), words(spec.Usages()), algorithms(spec), yes(spec.DataKeyPair()), yes(spec.Importable()))
 	}
 	return b.String()
+}
+
+// permissions lists those that a caller needs.
+func permissions(op *kms.Operation) string {
+	return "`" + strings.Join(append([]string{op.Permission}, op.Further...), "`, `") + "`"
+}
+
+// countedAs tells the request quota, and AWS's value of one that is the operation's own.
+func countedAs(op *kms.Operation) string {
+	if op.Quota != op.Name {
+		return op.Quota
+	}
+	return fmt.Sprintf("%v/s", op.Rate)
 }
 
 // namedBy tells what the operation's KeyId may be.

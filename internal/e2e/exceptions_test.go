@@ -189,7 +189,8 @@ func TestAStorageThatFailsIsAnInternalError(t *testing.T) {
 	failing = true
 	_, err = s.Client(admin).ConnectCustomKeyStore(t.Context(), &awskms.ConnectCustomKeyStoreInput{CustomKeyStoreId: out.CustomKeyStoreId})
 	_, second := s.Client(admin).CreateCustomKeyStore(t.Context(), kastellantest.ProxyInput(other, "second"))
-	for _, err := range []error{err, second} {
+	_, third := s.Client(admin).UpdateCustomKeyStore(t.Context(), &awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: out.CustomKeyStoreId, NewCustomKeyStoreName: aws.String("renamed")})
+	for _, err := range []error{err, second, third} {
 		wantError(t, err, "KMSInternalException")
 		if strings.Contains(err.Error(), "permission") {
 			t.Errorf("the cause is shown: %v", err)
@@ -209,10 +210,25 @@ func (b broken) Update(ctx stdcontext.Context, fn func(store.Tx) error) (store.R
 func TestUpdateCustomKeyStoreThrowsEveryException(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
+	c.Config.Quotas.KeyStores = 10
+	altered := kastellantest.NewCluster(t, "cluster-altd2222222", 2)
+	altered.TrustAnchor, altered.SecurityGroupAltered = c.used.TrustAnchor, true
+	c.Config.HSM.Clusters = append(c.Config.HSM.Clusters, altered.Cluster)
+	c.Restart()
+	c.create(vpcInput(serviceName, "vpc.xks.example.com"))
+	connected := c.create(kastellantest.ProxyInput(c.other, "connected"))
+	c.Connect(connected)
+	toService := func(service string) awskms.UpdateCustomKeyStoreInput {
+		return awskms.UpdateCustomKeyStoreInput{
+			CustomKeyStoreId: &c.public, XksProxyConnectivity: types.XksProxyConnectivityTypeVpcEndpointService,
+			XksProxyUriEndpoint: aws.String("https://strict.xks.example.com"), XksProxyVpcEndpointServiceName: &service,
+		}
+	}
 	update := func(in *awskms.UpdateCustomKeyStoreInput) error {
 		_, err := c.Client(admin).UpdateCustomKeyStore(t.Context(), in)
 		return err
 	}
+	thrown := map[string]bool{"KMSInternalException": true} // see TestAStorageThatFailsIsAnInternalError
 	for _, tc := range []struct {
 		name string
 		in   awskms.UpdateCustomKeyStoreInput
@@ -221,10 +237,17 @@ func TestUpdateCustomKeyStoreThrowsEveryException(t *testing.T) {
 	}{
 		{"no such store", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: aws.String("cks-nothing")}, nil, "CustomKeyStoreNotFoundException"},
 		{"a name in use", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, NewCustomKeyStoreName: aws.String("public")}, nil, "CustomKeyStoreNameInUseException"},
+		{"an endpoint of a store that is connected", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &connected, XksProxyUriEndpoint: aws.String("https://elsewhere.xks.example.com")}, nil, "CustomKeyStoreInvalidStateException"},
 		{"no such cluster", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: aws.String("cluster-none2222222")}, nil, "CloudHsmClusterNotFoundException"},
 		{"an unrelated cluster", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &c.free.ID}, nil, "CloudHsmClusterNotRelatedException"},
 		{"a cluster that is not active", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &c.initialized.ID}, nil, "CloudHsmClusterNotActiveException"},
+		{"a related cluster with an altered security group", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &altered.ID}, nil, "CloudHsmClusterInvalidConfigurationException"},
 		{"a related cluster", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.hsm, CloudHsmClusterId: &c.clusterTwin.ID}, nil, ""},
+		{"a proxy URI in use", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyUriEndpoint: aws.String("https://" + c.other.Host)}, nil, "XksProxyUriInUseException"},
+		{"an endpoint in private use", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyUriEndpoint: aws.String("https://vpc.xks.example.com"), XksProxyUriPath: aws.String("/other/kms/xks/v1")}, nil, "XksProxyUriEndpointInUseException"},
+		{"a service in use", toService(serviceName), nil, "XksProxyVpcEndpointServiceInUseException"},
+		{"no such service", toService(serviceNamed("none")), nil, "XksProxyVpcEndpointServiceNotFoundException"},
+		{"a service that wants acceptance", toService(serviceNamed("strict")), nil, "XksProxyVpcEndpointServiceInvalidConfigurationException"},
 		{"a path that the proxy does not know", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyUriPath: aws.String("/nobody/kms/xks/v1")}, nil, "XksProxyInvalidConfigurationException"},
 		{"an endpoint that is not there", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyUriEndpoint: aws.String("https://nowhere.invalid")}, nil, "XksProxyUriUnreachableException"},
 		{"a wrong credential", awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &c.public, XksProxyAuthenticationCredential: &types.XksProxyAuthenticationCredentialType{
@@ -236,9 +259,56 @@ func TestUpdateCustomKeyStoreThrowsEveryException(t *testing.T) {
 		if tc.do != nil {
 			tc.do()
 		}
+		before := c.Describe(c.public)
 		err := update(&tc.in)
 		t.Run(tc.name, func(t *testing.T) { wantError(t, err, tc.code) })
+		thrown[tc.code] = true
+		if after := c.Describe(c.public); aws.ToString(after.XksProxyConfiguration.UriEndpoint) != aws.ToString(before.XksProxyConfiguration.UriEndpoint) {
+			t.Errorf("%s: what was refused has changed the store", tc.name)
+		}
 		c.proxy.Heal()
+	}
+	for _, code := range updateExceptions {
+		if !thrown[code] {
+			t.Errorf("nothing throws %s", code)
+		}
+	}
+}
+
+// updateExceptions are all that UpdateCustomKeyStore can throw.
+var updateExceptions = []string{
+	"CustomKeyStoreNotFoundException", "CustomKeyStoreNameInUseException", "CloudHsmClusterNotFoundException",
+	"CloudHsmClusterNotRelatedException", "CustomKeyStoreInvalidStateException", "KMSInternalException",
+	"CloudHsmClusterNotActiveException", "CloudHsmClusterInvalidConfigurationException", "XksProxyUriInUseException",
+	"XksProxyUriEndpointInUseException", "XksProxyUriUnreachableException", "XksProxyIncorrectAuthenticationCredentialException",
+	"XksProxyVpcEndpointServiceInUseException", "XksProxyVpcEndpointServiceNotFoundException",
+	"XksProxyVpcEndpointServiceInvalidConfigurationException", "XksProxyInvalidResponseException", "XksProxyInvalidConfigurationException",
+}
+
+// TestTheRoadToAProxyChanges takes a store to an endpoint service and back.
+func TestTheRoadToAProxyChanges(t *testing.T) {
+	t.Parallel()
+	proxy := xkstest.New(t, xkstest.Options{})
+	ext := throughService(t, proxy)
+	ext.Hosts[0].Address = proxy.Address
+	s := kastellantest.Start(t, kastellantest.Options{External: ext})
+	id := s.KeyStore(kastellantest.ProxyInput(proxy, "xks"))
+	s.Disconnect(id)
+	endpoint := aws.String(proxy.URIEndpoint())
+	for _, in := range []awskms.UpdateCustomKeyStoreInput{
+		{XksProxyConnectivity: types.XksProxyConnectivityTypeVpcEndpointService, XksProxyVpcEndpointServiceName: aws.String(serviceName)},
+		{XksProxyConnectivity: types.XksProxyConnectivityTypePublicEndpoint, XksProxyVpcEndpointServiceName: aws.String("")},
+	} {
+		in.CustomKeyStoreId, in.XksProxyUriEndpoint = &id, endpoint
+		if _, err := s.Client(admin).UpdateCustomKeyStore(t.Context(), &in); err != nil {
+			t.Fatalf("to %s: %v", in.XksProxyConnectivity, err)
+		}
+		got := s.Describe(id).XksProxyConfiguration
+		if got.Connectivity != in.XksProxyConnectivity || aws.ToString(got.VpcEndpointServiceName) != aws.ToString(in.XksProxyVpcEndpointServiceName) {
+			t.Errorf("%s, %s", got.Connectivity, aws.ToString(got.VpcEndpointServiceName))
+		}
+		s.Connect(id)
+		s.Disconnect(id)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
@@ -39,10 +40,14 @@ func wantError(t *testing.T, err error, code string) {
 	}
 }
 
+// requestTimeout is what a proxy has for an answer: more than AWS grants, so
+// that a busy machine is not taken for a slow proxy.
+const requestTimeout = 2 * time.Second
+
 // external is the configuration that reaches a proxy.
 func external(t testing.TB, proxies ...*xkstest.Proxy) config.ExternalKeyStores {
 	t.Helper()
-	var out config.ExternalKeyStores
+	out := config.ExternalKeyStores{RequestTimeout: requestTimeout}
 	for _, p := range proxies {
 		out.Hosts = append(out.Hosts, kastellantest.Host(t, p))
 	}

@@ -3,7 +3,9 @@ package e2e_test
 import (
 	stdcontext "context"
 	"errors"
+	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -22,8 +24,8 @@ import (
 // TestRecordedTexts compares messages with those that AWS was seen to give.
 func TestRecordedTexts(t *testing.T) {
 	t.Parallel()
-	server := kastellantest.Start(t, kastellantest.Options{})
-	l, client, ctx := &laboratory{fast: server}, server.Client(admin), t.Context()
+	l, ctx := newLaboratory(t), t.Context()
+	server, client := l.fast, l.fast.Client(admin)
 	key := func(state types.KeyState, kind string) *subject { return l.in(t, state, kind) }
 	made := func(in awskms.CreateKeyInput) string { return *server.Key(&in).Arn }
 	enabled, mac, signing, imported := key("Enabled", "symmetric"), key("Enabled", "mac"), key("Enabled", "signing"), key("Enabled", "imported")
@@ -32,10 +34,14 @@ func TestRecordedTexts(t *testing.T) {
 	rsaKey := made(awskms.CreateKeyInput{KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeEncryptDecrypt})
 	single := made(awskms.CreateKeyInput{})
 	doomed, disabled, pending := key("PendingDeletion", "symmetric"), key("Disabled", "symmetric"), key("PendingImport", "symmetric")
-	encrypt := func(id string) error {
-		_, err := client.Encrypt(ctx, &awskms.EncryptInput{KeyId: &id, Plaintext: message})
-		return err
-	}
+	lost, creating, updating := key("Unavailable", "symmetric"), key("Creating", "symmetric"), key("Updating", "symmetric")
+	waiting := l.replicated(t, server, "symmetric")
+	wantError(t, callsOnKeys["ScheduleKeyDeletion"](waiting), "")
+	rotating := key("Enabled", "imported")
+	waitingMaterial, _ := rotating.importNew("1")
+	_, secondMaterial := rotating.importNew("2")
+	refused := regexp.MustCompile("[0-9a-f]{64}").FindString(fmt.Sprint(secondMaterial)) // nothing else tells its id
+	encrypt := callsOnKeys["Encrypt"]
 	tag := func(keys ...string) error {
 		in := &awskms.CreateKeyInput{}
 		for _, k := range keys {
@@ -56,12 +62,16 @@ func TestRecordedTexts(t *testing.T) {
 		err        error
 		code, text string
 	}{
-		"disabled":             {encrypt(disabled.id), "DisabledException", disabled.id + " is disabled."},
-		"pending import":       {encrypt(pending.id), "KMSInvalidStateException", pending.id + " is pending import."},
-		"pending deletion":     {encrypt(doomed.id), "KMSInvalidStateException", doomed.id + " is pending deletion."},
-		"not pending deletion": {callsOnKeys["CancelKeyDeletion"](enabled), "KMSInvalidStateException", enabled.id + " is not pending deletion."},
-		"wrong usage":          {generateMac(enabled.id, types.MacAlgorithmSpecHmacSha256), "InvalidKeyUsageException", enabled.id + " key usage is ENCRYPT_DECRYPT which is not valid for GenerateMac."},
-		"algorithm and spec":   {generateMac(hmac224, types.MacAlgorithmSpecHmacSha256), "InvalidKeyUsageException", "Algorithm HMAC_SHA_256 is incompatible with key spec HMAC_224."},
+		"disabled":                     {encrypt(disabled), "DisabledException", disabled.id + " is disabled."},
+		"pending import":               {encrypt(pending), "KMSInvalidStateException", pending.id + " is pending import."},
+		"pending deletion":             {encrypt(doomed), "KMSInvalidStateException", doomed.id + " is pending deletion."},
+		"pending deletion of replicas": {encrypt(waiting), "KMSInvalidStateException", waiting.id + " is pending deletion."},
+		"unavailable":                  {encrypt(lost), "KMSInvalidStateException", lost.id + " is unavailable."},
+		"creating":                     {encrypt(creating), "KMSInvalidStateException", creating.id + " is creating."},
+		"updating":                     {callsOnKeys["DisableKey"](updating), "KMSInvalidStateException", updating.id + " is updating."},
+		"not pending deletion":         {callsOnKeys["CancelKeyDeletion"](enabled), "KMSInvalidStateException", enabled.id + " is not pending deletion."},
+		"wrong usage":                  {generateMac(enabled.id, types.MacAlgorithmSpecHmacSha256), "InvalidKeyUsageException", enabled.id + " key usage is ENCRYPT_DECRYPT which is not valid for GenerateMac."},
+		"algorithm and spec":           {generateMac(hmac224, types.MacAlgorithmSpecHmacSha256), "InvalidKeyUsageException", "Algorithm HMAC_SHA_256 is incompatible with key spec HMAC_224."},
 		"another key's ciphertext": {only(client.Decrypt(ctx, &awskms.DecryptInput{KeyId: &single, CiphertextBlob: enabled.sealed})),
 			"IncorrectKeyException", "The key ID in the request does not identify a CMK that can perform this operation."},
 		"no encryption key": {only(client.Decrypt(ctx, &awskms.DecryptInput{KeyId: &mac.id, CiphertextBlob: enabled.sealed})),
@@ -85,6 +95,8 @@ func TestRecordedTexts(t *testing.T) {
 		"another origin":  {only(client.GetParametersForImport(ctx, parametersInput(enabled.id))), "UnsupportedOperationException", enabled.id + " origin is AWS_KMS which is not valid for this operation."},
 		"no rotation":     {callsOnKeys["EnableKeyRotation"](signing), "UnsupportedOperationException", ""},
 		"nothing pending": {callsOnKeys["RotateKeyOnDemand"](imported), "KMSInvalidStateException", "No available key material pending rotation for the key: " + imported.id + "."},
+		"another pending": {secondMaterial, "KMSInvalidStateException", "New key material (id: " + refused + ") cannot be imported into KMS key " +
+			rotating.id[strings.LastIndexByte(rotating.id, '/')+1:] + ", because another key material (id: " + waitingMaterial + ") is pending rotation."},
 		"no primary key": {only(client.ReplicateKey(ctx, &awskms.ReplicateKeyInput{KeyId: &single, ReplicaRegion: aws.String(otherRegion)})),
 			"UnsupportedOperationException", single + " is not a multi-region primary key."},
 		"a tag twice":       {tag("a", "b", "a"), "TagException", "Duplicate tag keys"},
@@ -104,6 +116,20 @@ func TestRecordedTexts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { wantText(t, tc.err, tc.code, tc.text) })
 	}
+}
+
+// importNew imports material of one character that the key has not had.
+func (s *subject) importNew(c string) (materialID string, err error) {
+	s.t.Helper()
+	s.wrap([]byte(strings.Repeat(c, 32)))
+	out, err := s.client.ImportKeyMaterial(s.t.Context(), &awskms.ImportKeyMaterialInput{
+		KeyId: &s.id, ImportToken: s.token, EncryptedKeyMaterial: s.wrapped, ImportType: types.ImportTypeNewKeyMaterial,
+		ExpirationModel: types.ExpirationModelTypeKeyMaterialDoesNotExpire,
+	})
+	if err != nil {
+		return "", err
+	}
+	return *out.KeyMaterialId, nil
 }
 
 // only keeps the error.

@@ -2,6 +2,7 @@ package kastellantest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"kastellan.dev/internal/config"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/pkcs11/pkcs11test"
+	"kastellan.dev/internal/polltest"
 )
 
 // Password is the kmsuser's of clusters, until a connection changes it.
@@ -155,13 +157,22 @@ func (s *Server) Describe(id string) types.CustomKeyStoresListEntry {
 	return out.CustomKeyStores[0]
 }
 
-// Key makes a key as Admin.
+// Key makes a key as Admin, as soon as enough HSMs are in service: a store is
+// CONNECTED with one, and a key takes two.
 func (s *Server) Key(in *awskms.CreateKeyInput) *types.KeyMetadata {
 	s.t.Helper()
-	out, err := s.Client(Admin).CreateKey(s.t.Context(), in)
-	if err != nil {
-		s.t.Fatalf("creating a key: %v", err)
-	}
+	var out *awskms.CreateKeyOutput
+	polltest.Until(s.t, "enough HSMs for a key", func() (made bool) {
+		var err error
+		out, err = s.Client(Admin).CreateKey(s.t.Context(), in)
+		if few := (*types.CloudHsmClusterInvalidConfigurationException)(nil); errors.As(err, &few) {
+			return false
+		}
+		if err != nil {
+			s.t.Fatalf("creating a key: %v", err)
+		}
+		return true
+	})
 	return out.KeyMetadata
 }
 

@@ -34,9 +34,10 @@ type use struct {
 type wrapping struct {
 	algorithm kmsapi.AlgorithmSpec
 	keys      []kmsapi.WrappingKeySpec
+	place     place
 }
 
-// place is the part of the world where keys of a spec may be made.
+// place is a part of the world, of where keys of a spec may be made or wrapped.
 type place int
 
 const (
@@ -44,6 +45,12 @@ const (
 	chinaOnly
 	notChina
 )
+
+// has tells whether a Region is there.
+func (p place) has(region string) bool {
+	china := strings.HasPrefix(region, "cn-")
+	return p == everywhere || china == (p == chinaOnly)
+}
 
 // family is the cryptography of specs that differ in sizes only.
 type family interface {
@@ -80,10 +87,7 @@ func All() []*Spec { return slices.Clone(table) }
 
 // AllowedIn tells whether keys of the spec may be made in a Region: SM2 is for
 // the Regions in China alone, ML-KEM for all others.
-func (s *Spec) AllowedIn(region string) bool {
-	china := strings.HasPrefix(region, "cn-")
-	return s.place == everywhere || china == (s.place == chinaOnly)
-}
+func (s *Spec) AllowedIn(region string) bool { return s.place.has(region) }
 
 // Usages lists what keys of the spec may be used for; a key has one of them.
 func (s *Spec) Usages() []kmsapi.KeyUsageType {
@@ -151,10 +155,11 @@ func (s *Spec) DataKeyPair() bool { return s.pair }
 func (s *Spec) Importable() bool { return len(s.wraps) > 0 }
 
 // Wraps tells whether material of the spec may be imported wrapped by alg under
-// a key of spec key. An algorithm that such a key does not know never fits.
-func (s *Spec) Wraps(alg kmsapi.AlgorithmSpec, key kmsapi.WrappingKeySpec) bool {
+// a key of spec key in a Region: SM2 wraps in China alone. An algorithm that such
+// a key does not know never fits.
+func (s *Spec) Wraps(alg kmsapi.AlgorithmSpec, key kmsapi.WrappingKeySpec, region string) bool {
 	return slices.ContainsFunc(s.wraps, func(w wrapping) bool {
-		return w.algorithm == alg && slices.Contains(w.keys, key)
+		return w.algorithm == alg && slices.Contains(w.keys, key) && w.place.has(region)
 	})
 }
 

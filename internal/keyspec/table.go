@@ -50,17 +50,21 @@ var (
 	anySM2   = []kmsapi.WrappingKeySpec{kmsapi.WrappingSM2}
 )
 
+func under(alg kmsapi.AlgorithmSpec, keys []kmsapi.WrappingKeySpec) wrapping {
+	return wrapping{algorithm: alg, keys: keys}
+}
+
 // How material may be wrapped. What was once possible with RSAES_PKCS1_V1_5 is in no list.
 var (
-	wrapsSymmetric = []wrapping{{kmsapi.WrapRSAESOaepSHA1, anyRSA}, {kmsapi.WrapRSAESOaepSHA256, anyRSA}}
-	wrapsKeyWrap   = []wrapping{{kmsapi.WrapRSAAESKeyWrapSHA1, anyRSA}, {kmsapi.WrapRSAAESKeyWrapSHA256, anyRSA}}
-	wrapsSM2PKE    = []wrapping{{kmsapi.WrapSM2PKE, anySM2}}
+	wrapsSymmetric = []wrapping{under(kmsapi.WrapRSAESOaepSHA1, anyRSA), under(kmsapi.WrapRSAESOaepSHA256, anyRSA)}
+	wrapsKeyWrap   = []wrapping{under(kmsapi.WrapRSAAESKeyWrapSHA1, anyRSA), under(kmsapi.WrapRSAAESKeyWrapSHA256, anyRSA)}
+	wrapsSM2PKE    = []wrapping{{kmsapi.WrapSM2PKE, anySM2, chinaOnly}}
 
 	wrapsRSA = append(wrapsKeyWrap[:2:2], wrapsSM2PKE...)
 	wrapsECC = append(wrapsKeyWrap[:2:2], wrapsSymmetric...)
 	wrapsSM2 = append(wrapsSymmetric[:2:2], wrapsSM2PKE...)
 	// A private key of P-521 is longer than what OAEP has room for under RSA_2048.
-	wrapsP521 = append(wrapsKeyWrap[:2:2], wrapping{kmsapi.WrapRSAESOaepSHA1, largeRSA}, wrapping{kmsapi.WrapRSAESOaepSHA256, largeRSA})
+	wrapsP521 = append(wrapsKeyWrap[:2:2], under(kmsapi.WrapRSAESOaepSHA1, largeRSA), under(kmsapi.WrapRSAESOaepSHA256, largeRSA))
 )
 
 // table is every key spec, in the order of the API.

@@ -180,10 +180,14 @@ type Passwords interface {
 	Commit(ctx context.Context, allMembers bool) error
 }
 
+// ErrBusy is wrapped by an error that says that the other side of a key store has no
+// room for one more call, which counts as throttling.
+var ErrBusy = errors.New("the key store is busy")
+
 // Kind makes key stores of one CustomKeyStoreType.
 //
-// The four checks answer with the exceptions that the handbook's tables give
-// for CreateCustomKeyStore, UpdateCustomKeyStore and ConnectCustomKeyStore.
+// The four checks answer with the exceptions that AWS documents for
+// CreateCustomKeyStore, UpdateCustomKeyStore and ConnectCustomKeyStore.
 // They are called in the order in which they stand here.
 type Kind interface {
 	// Type is the CustomKeyStoreType.

@@ -10,6 +10,7 @@ import (
 
 	"kastellan.dev/internal/keywrap"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/polltest"
 )
 
 // workshop makes keys that are distinct but no good, and counts them.
@@ -54,6 +55,7 @@ func TestPoolHasRealKeysReady(t *testing.T) {
 
 func TestPoolKeepsAFewKeysOfTheKindsInUse(t *testing.T) {
 	t.Parallel()
+	polltest.NeedsBubble(t)
 	synctest.Test(t, func(t *testing.T) {
 		var w workshop
 		pool := keywrap.NewPoolOf(w.generate)
@@ -103,6 +105,7 @@ func TestPoolHandsEveryKeyOutOnce(t *testing.T) {
 
 func TestPoolServesKindsInTurnAndCallersFirst(t *testing.T) {
 	t.Parallel()
+	polltest.NeedsBubble(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := workshop{pause: make(chan struct{})}
 		pool := keywrap.NewPoolOf(w.generate)
@@ -142,6 +145,7 @@ func TestPoolServesKindsInTurnAndCallersFirst(t *testing.T) {
 
 func TestPoolLetsCallersGo(t *testing.T) {
 	t.Parallel()
+	polltest.NeedsBubble(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := workshop{pause: make(chan struct{})}
 		pool := keywrap.NewPoolOf(w.generate)

@@ -44,9 +44,6 @@ func (c *call) encapsulate(ctx context.Context, in *kmsapi.EncapsulateRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if in.DryRun {
-		return nil, dryRun()
-	}
 	public, err := k.public()
 	if err != nil {
 		return nil, err
@@ -54,6 +51,10 @@ func (c *call) encapsulate(ctx context.Context, in *kmsapi.EncapsulateRequest) (
 	shared, ciphertext, err := public.Encapsulate()
 	if err != nil {
 		return nil, err
+	}
+	if in.DryRun {
+		clear(shared)
+		return nil, dryRun()
 	}
 	return &kmsapi.EncapsulateResponse{
 		KeyID: k.ARN, EncapsulationAlgorithm: in.EncapsulationAlgorithm,

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/kmsapi"
@@ -27,16 +28,22 @@ func permitted(t *testing.T, spec *keyspec.Spec) {
 	}
 }
 
-// everyKey makes a key of each spec and usage that the Region has, and runs fn with it.
-func everyKey(t *testing.T, w *world, fn func(t *testing.T, k *kmsapi.KeyMetadata, spec *keyspec.Spec)) {
+// whereIt is a caller in a Region that has a key spec.
+func whereIt(spec *keyspec.Spec) identity.Caller {
+	if spec.AllowedIn(region) {
+		return root(account)
+	}
+	return at(beijing)
+}
+
+// everyKey makes a key of each spec and usage, and runs fn with it and with a caller in its Region.
+func everyKey(t *testing.T, w *world, fn func(t *testing.T, who identity.Caller, k *kmsapi.KeyMetadata, spec *keyspec.Spec)) {
 	for _, spec := range keyspec.All() {
-		if !spec.AllowedIn(region) {
-			continue
-		}
 		for _, usage := range spec.Usages() {
 			t.Run(string(spec.Name)+" "+string(usage), func(t *testing.T) {
 				permitted(t, spec)
-				fn(t, w.createKey(&kmsapi.CreateKeyRequest{KeySpec: spec.Name, KeyUsage: usage}), spec)
+				who := whereIt(spec)
+				fn(t, who, w.createKeyAs(who, &kmsapi.CreateKeyRequest{KeySpec: spec.Name, KeyUsage: usage}), spec)
 			})
 		}
 	}
@@ -53,55 +60,78 @@ func message(a kmsapi.SigningAlgorithmSpec) (kmsapi.MessageType, []byte) {
 func TestEveryKeyDoesWhatItIsFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	everyKey(t, w, func(t *testing.T, k *kmsapi.KeyMetadata, spec *keyspec.Spec) {
+	everyKey(t, w, func(t *testing.T, who identity.Caller, k *kmsapi.KeyMetadata, spec *keyspec.Spec) {
 		for _, a := range k.SigningAlgorithms {
 			as, m := message(a)
-			signed := must(do[kmsapi.SignResponse](w, root(account), "Sign", &kmsapi.SignRequest{KeyID: k.Arn, SigningAlgorithm: a, MessageType: as, Message: secret.New(m)}))(t)
+			signed := must(do[kmsapi.SignResponse](w, who, "Sign", &kmsapi.SignRequest{KeyID: k.Arn, SigningAlgorithm: a, MessageType: as, Message: secret.New(m)}))(t)
 			in := &kmsapi.VerifyRequest{KeyID: k.KeyID, SigningAlgorithm: a, MessageType: as, Message: secret.New(m), Signature: signed.Signature}
-			if out := must(do[kmsapi.VerifyResponse](w, root(account), "Verify", in))(t); !out.SignatureValid || out.KeyID != k.Arn || out.SigningAlgorithm != a {
+			if out := must(do[kmsapi.VerifyResponse](w, who, "Verify", in))(t); !out.SignatureValid || out.KeyID != k.Arn || out.SigningAlgorithm != a {
 				t.Errorf("%+v", out)
 			}
 			in.Signature = slices.Concat(signed.Signature[:len(signed.Signature)-1], []byte{signed.Signature[len(signed.Signature)-1] ^ 1})
-			_, err := do[kmsapi.VerifyResponse](w, root(account), "Verify", in)
+			_, err := do[kmsapi.VerifyResponse](w, who, "Verify", in)
 			wantCode(t, err, kmsapi.KMSInvalidSignature)
 		}
 		for _, a := range k.MacAlgorithms {
-			made := must(do[kmsapi.GenerateMacResponse](w, root(account), "GenerateMac", &kmsapi.GenerateMacRequest{KeyID: k.Arn, MacAlgorithm: a, Message: secretBytes("m")}))(t)
+			made := must(do[kmsapi.GenerateMacResponse](w, who, "GenerateMac", &kmsapi.GenerateMacRequest{KeyID: k.Arn, MacAlgorithm: a, Message: secretBytes("m")}))(t)
 			in := &kmsapi.VerifyMacRequest{KeyID: k.KeyID, MacAlgorithm: a, Message: secretBytes("m"), Mac: made.Mac}
-			if out := must(do[kmsapi.VerifyMacResponse](w, root(account), "VerifyMac", in))(t); !out.MacValid || out.MacAlgorithm != a {
+			if out := must(do[kmsapi.VerifyMacResponse](w, who, "VerifyMac", in))(t); !out.MacValid || out.MacAlgorithm != a {
 				t.Errorf("%+v", out)
 			}
 			in.Message = secretBytes("n")
-			_, err := do[kmsapi.VerifyMacResponse](w, root(account), "VerifyMac", in)
+			_, err := do[kmsapi.VerifyMacResponse](w, who, "VerifyMac", in)
 			wantCode(t, err, kmsapi.KMSInvalidMac)
 		}
 		for _, a := range k.EncryptionAlgorithms {
 			if a == kmsapi.RSAESOaepSHA1 && fips140.Enforced() {
 				continue
 			}
-			sealed := must(do[kmsapi.EncryptResponse](w, root(account), "Encrypt", &kmsapi.EncryptRequest{KeyID: k.Arn, EncryptionAlgorithm: a, Plaintext: secretBytes("x")}))(t)
-			out := must(do[kmsapi.DecryptResponse](w, root(account), "Decrypt", &kmsapi.DecryptRequest{KeyID: k.KeyID, EncryptionAlgorithm: a, CiphertextBlob: sealed.CiphertextBlob}))(t)
+			sealed := must(do[kmsapi.EncryptResponse](w, who, "Encrypt", &kmsapi.EncryptRequest{KeyID: k.Arn, EncryptionAlgorithm: a, Plaintext: secretBytes("x")}))(t)
+			out := must(do[kmsapi.DecryptResponse](w, who, "Decrypt", &kmsapi.DecryptRequest{KeyID: k.KeyID, EncryptionAlgorithm: a, CiphertextBlob: sealed.CiphertextBlob}))(t)
 			if string(out.Plaintext.Reveal()) != "x" || out.EncryptionAlgorithm != a || spec.Symmetric() != (out.KeyMaterialID != "") {
 				t.Errorf("%+v", out)
 			}
 		}
+		for _, a := range k.KeyAgreementAlgorithms {
+			w.agree(t, who, k, w.createKeyAs(who, &kmsapi.CreateKeyRequest{KeySpec: spec.Name, KeyUsage: k.KeyUsage}), a)
+		}
+		for _, a := range k.EncapsulationAlgorithms {
+			made := must(do[kmsapi.EncapsulateResponse](w, who, "Encapsulate", &kmsapi.EncapsulateRequest{KeyID: k.Arn, EncapsulationAlgorithm: a}))(t)
+			out := must(do[kmsapi.DecapsulateResponse](w, who, "Decapsulate", &kmsapi.DecapsulateRequest{KeyID: k.KeyID, EncapsulationAlgorithm: a, SharedSecretCiphertextBlob: made.SharedSecretCiphertextBlob}))(t)
+			if !out.SharedSecret.Equal(made.SharedSecret) || out.SharedSecret.Len() != 32 || out.EncapsulationAlgorithm != a {
+				t.Error("the secrets differ")
+			}
+		}
 		if spec.Asymmetric() {
-			out := must(do[kmsapi.GetPublicKeyResponse](w, root(account), "GetPublicKey", &kmsapi.GetPublicKeyRequest{KeyID: k.KeyID}))(t)
+			out := must(do[kmsapi.GetPublicKeyResponse](w, who, "GetPublicKey", &kmsapi.GetPublicKeyRequest{KeyID: k.KeyID}))(t)
 			if out.KeySpec != spec.Name || out.KeyUsage != k.KeyUsage || !slices.Equal(out.SigningAlgorithms, k.SigningAlgorithms) || len(out.PublicKey) == 0 {
 				t.Errorf("%+v", out)
 			}
 		} else {
-			_, err := do[kmsapi.GetPublicKeyResponse](w, root(account), "GetPublicKey", &kmsapi.GetPublicKeyRequest{KeyID: k.KeyID})
+			_, err := do[kmsapi.GetPublicKeyResponse](w, who, "GetPublicKey", &kmsapi.GetPublicKeyRequest{KeyID: k.KeyID})
 			wantCode(t, err, kmsapi.UnsupportedOperation)
 		}
 	})
+}
+
+// agree has two keys derive a secret, each with the other's public half.
+func (w *world) agree(t *testing.T, who identity.Caller, one, other *kmsapi.KeyMetadata, a kmsapi.KeyAgreementAlgorithmSpec) {
+	t.Helper()
+	derive := func(k, peer *kmsapi.KeyMetadata) secret.Bytes {
+		public := must(do[kmsapi.GetPublicKeyResponse](w, who, "GetPublicKey", &kmsapi.GetPublicKeyRequest{KeyID: peer.KeyID}))(t)
+		in := &kmsapi.DeriveSharedSecretRequest{KeyID: k.KeyID, KeyAgreementAlgorithm: a, PublicKey: public.PublicKey}
+		return must(do[kmsapi.DeriveSharedSecretResponse](w, who, "DeriveSharedSecret", in))(t).SharedSecret
+	}
+	if !derive(one, other).Equal(derive(other, one)) {
+		t.Error("the secrets differ")
+	}
 }
 
 // A key refuses what it is not for, and says so.
 func TestKeysRefuseOtherUsages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	everyKey(t, w, func(t *testing.T, k *kmsapi.KeyMetadata, _ *keyspec.Spec) {
+	everyKey(t, w, func(t *testing.T, who identity.Caller, k *kmsapi.KeyMetadata, _ *keyspec.Spec) {
 		if strings.HasPrefix(string(k.KeySpec), "RSA_") && k.KeySpec != kmsapi.RSA2048 {
 			return // they differ in nothing but size
 		}
@@ -121,18 +151,18 @@ func TestKeysRefuseOtherUsages(t *testing.T) {
 			if k.KeyUsage == tc.usage {
 				continue
 			}
-			_, err := w.s.Do(t.Context(), operation(t, name), root(account), tc.in)
+			_, err := w.s.Do(t.Context(), operation(t, name), who, tc.in)
 			wantCode(t, err, kmsapi.InvalidKeyUsage)
 			if !strings.HasSuffix(err.Error(), k.Arn+" key usage is "+string(k.KeyUsage)+" which is not valid for "+name+".") {
 				t.Error(err)
 			}
 		}
 		if k.KeyUsage != kmsapi.EncryptDecrypt {
-			_, err := do[kmsapi.DecryptResponse](w, root(account), "Decrypt", &kmsapi.DecryptRequest{KeyID: k.KeyID, CiphertextBlob: []byte("c")})
+			_, err := do[kmsapi.DecryptResponse](w, who, "Decrypt", &kmsapi.DecryptRequest{KeyID: k.KeyID, CiphertextBlob: []byte("c")})
 			wantCode(t, err, kmsapi.IncorrectKey)
 		}
 		if k.KeySpec != kmsapi.SymmetricDefault {
-			_, err := do[kmsapi.GenerateDataKeyResponse](w, root(account), "GenerateDataKey", &kmsapi.GenerateDataKeyRequest{KeyID: k.KeyID, KeySpec: kmsapi.DataKeyAES256})
+			_, err := do[kmsapi.GenerateDataKeyResponse](w, who, "GenerateDataKey", &kmsapi.GenerateDataKeyRequest{KeyID: k.KeyID, KeySpec: kmsapi.DataKeyAES256})
 			wantCode(t, err, kmsapi.InvalidKeyUsage)
 		}
 	})
@@ -192,16 +222,18 @@ func TestDataKeyPairs(t *testing.T) {
 	w := newWorld(t)
 	k := w.createKey(&kmsapi.CreateKeyRequest{})
 	for _, spec := range keyspec.All() {
-		if !spec.DataKeyPair() || !spec.AllowedIn(region) || spec.Name == kmsapi.RSA4096 {
+		if !spec.DataKeyPair() || spec.Name == kmsapi.RSA4096 {
 			continue
 		}
 		t.Run(string(spec.Name), func(t *testing.T) {
 			permitted(t, spec)
+			who := whereIt(spec)
+			k := w.createKeyAs(who, &kmsapi.CreateKeyRequest{})
 			context := map[string]string{"a": "b"}
-			out := must(do[kmsapi.GenerateDataKeyPairResponse](w, root(account), "GenerateDataKeyPair", &kmsapi.GenerateDataKeyPairRequest{
+			out := must(do[kmsapi.GenerateDataKeyPairResponse](w, who, "GenerateDataKeyPair", &kmsapi.GenerateDataKeyPairRequest{
 				KeyID: k.KeyID, KeyPairSpec: kmsapi.DataKeyPairSpec(spec.Name), EncryptionContext: context,
 			}))(t)
-			back := must(do[kmsapi.DecryptResponse](w, root(account), "Decrypt", &kmsapi.DecryptRequest{CiphertextBlob: out.PrivateKeyCiphertextBlob, EncryptionContext: context}))(t)
+			back := must(do[kmsapi.DecryptResponse](w, who, "Decrypt", &kmsapi.DecryptRequest{CiphertextBlob: out.PrivateKeyCiphertextBlob, EncryptionContext: context}))(t)
 			if !back.Plaintext.Equal(out.PrivateKeyPlaintext) || out.KeyMaterialID != k.CurrentKeyMaterialID {
 				t.Error("the private key is not what was encrypted")
 			}

@@ -36,6 +36,8 @@ const (
 	denyOne  = `{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"PERMISSION","Resource":"*"}}`
 )
 
+var aTag = []kmsapi.Tag{{TagKey: "a"}}
+
 // requests gives a request for every operation that would succeed, as far as
 // permission goes, on a key and a store that exist.
 func requests(key, store string, sealed []byte) map[string]any {
@@ -44,7 +46,7 @@ func requests(key, store string, sealed []byte) map[string]any {
 		"ConnectCustomKeyStore":               &kmsapi.ConnectCustomKeyStoreRequest{CustomKeyStoreID: store},
 		"CreateAlias":                         &kmsapi.CreateAliasRequest{AliasName: "alias/new", TargetKeyID: key},
 		"CreateCustomKeyStore":                xksRequest("new", "new.example.com"),
-		"CreateKey":                           &kmsapi.CreateKeyRequest{},
+		"CreateKey":                           &kmsapi.CreateKeyRequest{Tags: aTag},
 		"Decrypt":                             &kmsapi.DecryptRequest{CiphertextBlob: sealed, KeyID: key},
 		"DeleteAlias":                         &kmsapi.DeleteAliasRequest{AliasName: "alias/old"},
 		"DeleteCustomKeyStore":                &kmsapi.DeleteCustomKeyStoreRequest{CustomKeyStoreID: store},
@@ -62,7 +64,7 @@ func requests(key, store string, sealed []byte) map[string]any {
 		"GetKeyLastUsage":                     &kmsapi.GetKeyLastUsageRequest{KeyID: key},
 		"ListKeyPolicies":                     &kmsapi.ListKeyPoliciesRequest{KeyID: key},
 		"ListResourceTags":                    &kmsapi.ListResourceTagsRequest{KeyID: key},
-		"TagResource":                         &kmsapi.TagResourceRequest{KeyID: key, Tags: []kmsapi.Tag{{TagKey: "a"}}},
+		"TagResource":                         &kmsapi.TagResourceRequest{KeyID: key, Tags: aTag},
 		"UntagResource":                       &kmsapi.UntagResourceRequest{KeyID: key, TagKeys: []string{"a"}},
 		"ListAliases":                         &kmsapi.ListAliasesRequest{},
 		"ListKeys":                            &kmsapi.ListKeysRequest{},
@@ -83,7 +85,7 @@ func requests(key, store string, sealed []byte) map[string]any {
 		"GetPublicKey":                        &kmsapi.GetPublicKeyRequest{KeyID: key},
 		"ImportKeyMaterial":                   &kmsapi.ImportKeyMaterialRequest{KeyID: key, ImportToken: []byte("x"), EncryptedKeyMaterial: []byte("x")},
 		"ListKeyRotations":                    &kmsapi.ListKeyRotationsRequest{KeyID: key},
-		"ReplicateKey":                        &kmsapi.ReplicateKeyRequest{KeyID: key, ReplicaRegion: "eu-west-1"},
+		"ReplicateKey":                        &kmsapi.ReplicateKeyRequest{KeyID: key, ReplicaRegion: "eu-west-1", Tags: aTag},
 		"RotateKeyOnDemand":                   &kmsapi.RotateKeyOnDemandRequest{KeyID: key},
 		"Sign":                                &kmsapi.SignRequest{KeyID: key, SigningAlgorithm: kmsapi.ECDSASHA256, Message: secretBytes("x")},
 		"UpdatePrimaryRegion":                 &kmsapi.UpdatePrimaryRegionRequest{KeyID: key, PrimaryRegion: "eu-west-1"},
@@ -98,7 +100,7 @@ func requests(key, store string, sealed []byte) map[string]any {
 func TestNoOperationIsDoneWithoutPermission(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	key := w.createKey(&kmsapi.CreateKeyRequest{})
+	key := w.createKey(&kmsapi.CreateKeyRequest{MultiRegion: ptr(true)})
 	store := w.createXKS("xks", "proxy.example.com")
 	must(do[kmsapi.Empty](w, root(account), "CreateAlias", &kmsapi.CreateAliasRequest{AliasName: "alias/old", TargetKeyID: key.KeyID}))(t)
 	sealed := must(do[kmsapi.EncryptResponse](w, root(account), "Encrypt", &kmsapi.EncryptRequest{KeyID: key.KeyID, Plaintext: secretBytes("x")}))(t).CiphertextBlob
@@ -109,29 +111,20 @@ func TestNoOperationIsDoneWithoutPermission(t *testing.T) {
 			t.Errorf("%s is not tested: add a request for it", op.Name)
 			continue
 		}
-		permission := op.Permission
-		if op.Name == "ReEncrypt" {
-			permission = "kms:ReEncryptTo"
-		}
-		for name, tc := range map[string]struct {
-			who  identity.Caller
-			text string
-		}{
-			"no policy":     {caller(t), "because no identity-based policy allows the " + op.Permission + " action"},
-			"explicit deny": {caller(t, allowAll, strings.Replace(denyOne, "PERMISSION", permission, 1)), "with an explicit deny in an identity-based policy"},
-		} {
-			if op.Name == "ReEncrypt" && name == "no policy" {
-				tc.text = "because no identity-based policy allows the kms:ReEncryptFrom action"
-			}
-			_, err := w.s.Do(t.Context(), op, tc.who, in[op.Name])
+		refused := func(who identity.Caller, permission, why string) {
+			_, err := w.s.Do(t.Context(), op, who, in[op.Name])
 			var e *kmsapi.Error
 			if !errors.As(err, &e) || e.Code != kmsapi.AccessDenied {
-				t.Errorf("%s with %s: %v", op.Name, name, err)
-				continue
+				t.Errorf("%s without %s: %v", op.Name, permission, err)
+				return
 			}
-			if !strings.Contains(e.Message, tc.text) || !strings.HasPrefix(e.Message, "User: arn:aws:iam::"+account+":user/user is not authorized to perform: ") {
-				t.Errorf("%s with %s: %q", op.Name, name, e.Message)
+			if !strings.Contains(e.Message, why) || !strings.HasPrefix(e.Message, "User: arn:aws:iam::"+account+":user/user is not authorized to perform: "+permission+" ") {
+				t.Errorf("%s without %s: %q", op.Name, permission, e.Message)
 			}
+		}
+		refused(caller(t), op.Permission, "because no identity-based policy allows the "+op.Permission+" action")
+		for _, p := range slices.Concat([]string{op.Permission}, op.Further) {
+			refused(caller(t, allowAll, strings.Replace(denyOne, "PERMISSION", p, 1)), p, "with an explicit deny in an identity-based policy")
 		}
 	}
 	if got := w.describe(store).ConnectionState; got != kmsapi.Disconnected {

@@ -4,6 +4,7 @@ import (
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/policy"
+	"kastellan.dev/internal/tracing"
 )
 
 // question is one thing that the caller of a call must be allowed to do. Its condition
@@ -29,6 +30,8 @@ const (
 
 // decide asks the policies and the grants.
 func (c *call) decide(q question) policy.Outcome {
+	_, span := tracing.Start(c.ctx, "authorize")
+	span.Set("aws.iam.action", q.permission)
 	c.decided = true
 	q.call = c
 	c.asked = q
@@ -40,7 +43,13 @@ func (c *call) decide(q question) policy.Outcome {
 			in.Grant = c.asked.granted
 		}
 	}
-	return policy.Decide(&in, c.request())
+	outcome := policy.Decide(&in, c.request())
+	if outcome.Decision == policy.Allow {
+		span.End("")
+	} else {
+		span.End(string(kmsapi.AccessDenied))
+	}
+	return outcome
 }
 
 // request is how the question that was asked last is put to policies.

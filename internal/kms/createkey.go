@@ -50,11 +50,11 @@ func (c *call) prospect(in *kmsapi.CreateKeyRequest) *keyRecord {
 
 // mayCreate decides whether the caller may create a key, and with tags.
 func (c *call) mayCreate(rec *keyRecord, tags []kmsapi.Tag) error {
-	q := question{permission: "kms:CreateKey", resource: "*", key: &keyEntry{keyRecord: *rec}, toBeMade: true, region: rec.Region}
+	q := question{permission: createKey, resource: "*", key: &keyEntry{keyRecord: *rec}, toBeMade: true, region: rec.Region}
 	if err := c.ask(q); err != nil || len(tags) == 0 {
 		return err
 	}
-	q.permission, q.resource = "kms:TagResource", kmsapi.KeyARN(rec.Region, rec.Account, "*")
+	q.permission, q.resource = tagResource, kmsapi.KeyARN(rec.Region, rec.Account, "*")
 	if o := c.decide(q); o.Decision != policy.Allow {
 		return refusal(&c.caller, q.permission, "", o) // AWS names no resource: the key has no ARN yet
 	}
@@ -180,7 +180,7 @@ func (c *call) makeKey(ctx context.Context, rec *keyRecord) error {
 		err = c.fill(ctx, rec, pending)
 	}
 	if err != nil {
-		s.abandon(pending) // also if it is unknown whether it was announced
+		s.abandon(pending, c.caller.RequestID) // also if it is unknown whether it was announced
 		return err
 	}
 	s.fault("create key: stored")

@@ -145,6 +145,7 @@ func (c *call) randomFrom(ctx context.Context, id string, n int) ([]byte, error)
 	}
 	conn, err := c.s.conns.use(id, kmsapi.CustomKeyStoreInvalidState)
 	if err != nil {
+		c.s.meters.storeFailed(rec.Type, id, c.op.Name, "", err)
 		return nil, err
 	}
 	source, ok := conn.(keystore.Randomizer)
@@ -152,5 +153,9 @@ func (c *call) randomFrom(ctx context.Context, id string, n int) ([]byte, error)
 		return nil, kmsapi.Errorf(kmsapi.UnsupportedOperation, "The custom key store does not give random bytes.")
 	}
 	c.note("customKeyStoreId", id)
-	return source.Random(ctx, c.onBehalf(), n)
+	out, err := source.Random(ctx, c.onBehalf(), n)
+	if err != nil {
+		c.s.meters.storeFailed(rec.Type, id, c.op.Name, "", err)
+	}
+	return out, err
 }

@@ -19,6 +19,7 @@ type call struct {
 	s      *Service
 	caller identity.Caller
 	op     *Operation
+	ctx    context.Context // for the trace
 
 	in        any           // the request
 	decided   bool          // somebody asked whether the caller may
@@ -31,6 +32,7 @@ type call struct {
 	keys      []*keyEntry   // those that the call was allowed to use,
 	held      [2]*keyEntry  // where they are,
 	group     keyspec.Group // and that of the last one that was counted
+	watched   watched       // the key store that is in use
 	notes     audit.Data    // additionalEventData
 	shown     any           // what the record shows instead of the answer
 }
@@ -64,6 +66,7 @@ func (c *call) run(ctx context.Context, in any) (out any, err error) {
 	if err := c.within(); err != nil {
 		return nil, err
 	}
+	c.ctx = ctx
 	out, err = c.op.do(ctx, c, in)
 	if err == nil && !c.decided {
 		return nil, errors.New(c.op.Name + " came to an answer without a decision")
@@ -215,7 +218,7 @@ func (c *call) material(k *keyEntry, v *keyVersion) (keystore.Store, error) {
 	c.note("keyMaterialId", v.materialID)
 	c.note("customKeyStoreId", k.StoreID)
 	c.note("xksKeyId", k.XksKeyID)
-	return c.s.keyStoreOf(k)
+	return c.watch(k)
 }
 
 // private gives a key of any spec but SYMMETRIC_DEFAULT that this call has been allowed to use.

@@ -68,6 +68,9 @@ func (s *Service) tend(k *keyEntry, now time.Time) error {
 			return err
 		}
 		done = append(done, moved...)
+		if err := s.settleImport(tx, rec); err != nil { // it may have expired, or be wanted in a new replica
+			return err
+		}
 		if by := rec.rotationDue(now); by != "" {
 			rotated, err := s.rotate(tx, rec, by, now)
 			if err != nil {
@@ -155,7 +158,7 @@ func (s *Service) deleteRecord(tx store.Tx, k *keyRecord) error {
 	if err := deleteAliases(tx, k); err != nil {
 		return err
 	}
-	if err := leave(tx, k, s.now()); err != nil {
+	if err := s.leave(tx, k, s.now()); err != nil {
 		return err
 	}
 	if err := tx.Delete(k.usagePath()); err != nil {
@@ -177,6 +180,7 @@ func (s *Service) deleteRecord(tx store.Tx, k *keyRecord) error {
 
 // forgetKey clears what is held of a key that is deleted.
 func (s *Service) forgetKey(k *keyEntry) {
+	s.meters.perKey.forget(k.ARN)
 	for i := range k.versions {
 		s.forget(s.ctx, k, k.versions[i].materialID)
 	}

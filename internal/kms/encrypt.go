@@ -85,6 +85,27 @@ func (c *call) seal(ctx context.Context, e cipher, plaintext []byte) (ciphertext
 	return ciphertext, version, err
 }
 
+// rehearseSeal is the end of a dry run that would encrypt: asymmetric keys do,
+// because only they know what they have room for; symmetric ones have room for
+// all that a request can hold. plaintext is empty if nobody knows it.
+func (c *call) rehearseSeal(ctx context.Context, e cipher, plaintext []byte) error {
+	if !e.key.spec.Symmetric() && len(plaintext) > 0 {
+		if _, _, err := c.seal(ctx, e, plaintext); err != nil {
+			return err
+		}
+	}
+	return dryRun()
+}
+
+// rehearseOpen opens a ciphertext for a dry run. It gives nothing for one that is to
+// be ignored, and for keys in custom key stores, which are not troubled with it.
+func (c *call) rehearseOpen(ctx context.Context, s sealed) ([]byte, error) {
+	if s.blind || s.key.StoreID != "" {
+		return nil, nil
+	}
+	return c.open(ctx, s)
+}
+
 func (c *call) encrypt(ctx context.Context, in *kmsapi.EncryptRequest) (*kmsapi.EncryptResponse, error) {
 	if err := (options{grantTokens: in.GrantTokens, contexts: []map[string]string{in.EncryptionContext}}).check(ctx, c); err != nil {
 		return nil, err
@@ -98,7 +119,7 @@ func (c *call) encrypt(ctx context.Context, in *kmsapi.EncryptRequest) (*kmsapi.
 		return nil, err
 	}
 	if in.DryRun {
-		return nil, dryRun()
+		return nil, c.rehearseSeal(ctx, e, in.Plaintext.Reveal())
 	}
 	ciphertext, _, err := c.seal(ctx, e, in.Plaintext.Reveal())
 	if err != nil {
@@ -128,6 +149,11 @@ func (c *call) decrypt(ctx context.Context, in *kmsapi.DecryptRequest) (*kmsapi.
 		return nil, err
 	}
 	if in.DryRun {
+		plaintext, err := c.rehearseOpen(ctx, opened)
+		if err != nil {
+			return nil, err
+		}
+		clear(plaintext)
 		return nil, dryRun()
 	}
 	plaintext, err := c.open(ctx, opened)
@@ -161,7 +187,7 @@ func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kms
 		return nil, err
 	}
 	src := source{
-		blob: in.CiphertextBlob, keyID: in.SourceKeyID, member: "sourceKeyId", asking: question{permission: "kms:ReEncryptFrom", half: sourceHalf},
+		blob: in.CiphertextBlob, keyID: in.SourceKeyID, member: "sourceKeyId", asking: question{permission: c.op.Permission, half: sourceHalf},
 		algorithm: in.SourceEncryptionAlgorithm, context: in.SourceEncryptionContext, blind: blind,
 	}
 	if in.SourceKeyID != "" {
@@ -176,7 +202,12 @@ func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kms
 		return nil, err
 	}
 	if in.DryRun {
-		return nil, dryRun()
+		plaintext, err := c.rehearseOpen(ctx, from)
+		if err != nil {
+			return nil, err
+		}
+		defer clear(plaintext)
+		return nil, c.rehearseSeal(ctx, to, plaintext)
 	}
 	plaintext, err := c.open(ctx, from)
 	if err != nil {
@@ -196,7 +227,7 @@ func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kms
 
 // destination is the key under which ReEncrypt encrypts again.
 func (c *call) destination(in *kmsapi.ReEncryptRequest) (cipher, error) {
-	k, err := c.allowed(in.DestinationKeyID, question{permission: "kms:ReEncryptTo", half: destinationHalf})
+	k, err := c.allowed(in.DestinationKeyID, question{permission: reEncryptTo, half: destinationHalf})
 	if err != nil {
 		return cipher{}, err
 	}

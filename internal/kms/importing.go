@@ -22,9 +22,10 @@ func (c *call) getParametersForImport(ctx context.Context, in *kmsapi.GetParamet
 	if err != nil {
 		return nil, err
 	}
-	if !k.spec.Wraps(in.WrappingAlgorithm, in.WrappingKeySpec) {
+	if !k.spec.Wraps(in.WrappingAlgorithm, in.WrappingKeySpec, k.Region) {
 		return nil, kmsapi.Errorf(kmsapi.UnsupportedOperation,
-			"Key material of the key spec %s cannot be wrapped by %s under a key of the spec %s.", k.Spec, in.WrappingAlgorithm, in.WrappingKeySpec)
+			"Key material of the key spec %s cannot be wrapped by %s under a key of the spec %s in the Region %s.",
+			k.Spec, in.WrappingAlgorithm, in.WrappingKeySpec, k.Region)
 	}
 	wrapping, err := c.s.wrapping.Get(ctx, in.WrappingKeySpec)
 	if err != nil {

@@ -2,10 +2,12 @@ package kms_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/keywrap"
 	"kastellan.dev/internal/kmsapi"
@@ -171,6 +173,11 @@ func TestImportRefuses(t *testing.T) {
 		KeyID: key.KeyID, WrappingAlgorithm: kmsapi.WrapRSAESPkcs1, WrappingKeySpec: kmsapi.WrappingRSA2048,
 	})
 	wantCode(t, err, kmsapi.UnsupportedOperation)
+	private := w.createKey(&kmsapi.CreateKeyRequest{Origin: kmsapi.OriginExternal, KeySpec: kmsapi.RSA2048, KeyUsage: kmsapi.SignVerify})
+	_, err = do[kmsapi.GetParametersForImportResponse](w, root(account), "GetParametersForImport", &kmsapi.GetParametersForImportRequest{
+		KeyID: private.KeyID, WrappingAlgorithm: kmsapi.WrapSM2PKE, WrappingKeySpec: kmsapi.WrappingSM2, // outside of China
+	})
+	wantCode(t, err, kmsapi.UnsupportedOperation)
 	if w.keyState(key.KeyID) != kmsapi.StatePendingImport {
 		t.Error("a refused import left something")
 	}
@@ -252,58 +259,65 @@ func TestPendingMaterialCanBeDeleted(t *testing.T) {
 	}
 }
 
+// Every spec, by every algorithm that fits; SM2 stands for what China alone has.
 func TestMaterialOfEverySpecIsImported(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, spec := range keyspec.All() {
-		if !spec.Importable() || !spec.AllowedIn(region) {
-			continue
+		for _, place := range []string{region, beijing} {
+			for _, alg := range kmsapi.AlgorithmSpec("").Values() {
+				alg := kmsapi.AlgorithmSpec(alg)
+				key, fits := wrappingFor(spec, alg, place)
+				if !fits || !spec.AllowedIn(place) || place == beijing && spec.Name != kmsapi.SM2 && alg != kmsapi.WrapSM2PKE {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s %s in %s", spec.Name, alg, place), func(t *testing.T) {
+					permitted(t, spec)
+					if err := keywrap.Allowed(alg, key); err != nil {
+						t.Skip(err)
+					}
+					w.importsInto(t, at(place), spec, alg, key)
+				})
+			}
 		}
-		t.Run(string(spec.Name), func(t *testing.T) {
-			permitted(t, spec)
-			key := w.createKey(&kmsapi.CreateKeyRequest{Origin: kmsapi.OriginExternal, KeySpec: spec.Name, KeyUsage: spec.Usages()[0]})
-			bits := material(t, spec.Name)
-			p, alg := wrappingFor(t, w, key.KeyID, spec)
-			wrapped, err := keywrap.Wrap(alg, p.PublicKey, bits)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = w.importKey(&kmsapi.ImportKeyMaterialRequest{
-				KeyID: key.KeyID, ImportToken: p.ImportToken, EncryptedKeyMaterial: wrapped, ExpirationModel: kmsapi.KeyMaterialDoesNotExpire,
-			})
-			wantCode(t, err, "")
-			m := w.metadata(key.KeyID)
-			if m.KeyState != kmsapi.StateEnabled || spec.Symmetric() != (m.CurrentKeyMaterialID != "") {
-				t.Errorf("%+v", m)
-			}
-			if !spec.Asymmetric() {
-				return
-			}
-			opened, err := spec.Open(bits)
-			if err != nil {
-				t.Fatal(err)
-			}
-			public := must(do[kmsapi.GetPublicKeyResponse](w, root(account), "GetPublicKey", &kmsapi.GetPublicKeyRequest{KeyID: key.KeyID}))(t)
-			if !bytes.Equal(public.PublicKey, opened.SPKI()) {
-				t.Error("the public key is not the imported one")
-			}
-		})
 	}
 }
 
-// wrappingFor gets parameters with the first wrapping that fits the spec.
-func wrappingFor(t *testing.T, w *world, id string, spec *keyspec.Spec) (*kmsapi.GetParametersForImportResponse, kmsapi.AlgorithmSpec) {
-	t.Helper()
-	for _, alg := range []kmsapi.AlgorithmSpec{kmsapi.WrapRSAESOaepSHA256, kmsapi.WrapRSAAESKeyWrapSHA256} {
-		in := &kmsapi.GetParametersForImportRequest{KeyID: id, WrappingAlgorithm: alg, WrappingKeySpec: kmsapi.WrappingRSA3072}
-		out, err := do[kmsapi.GetParametersForImportResponse](w, root(account), "GetParametersForImport", in)
-		if err == nil {
-			return out, alg
+const beijing = "cn-north-1"
+
+// wrappingFor finds a wrapping key for material of a spec.
+func wrappingFor(spec *keyspec.Spec, alg kmsapi.AlgorithmSpec, place string) (kmsapi.WrappingKeySpec, bool) {
+	for _, key := range kmsapi.WrappingKeySpec("").Values() {
+		if key := kmsapi.WrappingKeySpec(key); spec.Wraps(alg, key, place) {
+			return key, true
 		}
-		wantCode(t, err, kmsapi.UnsupportedOperation)
 	}
-	t.Fatal("no wrapping fits")
-	return nil, ""
+	return "", false
+}
+
+func (w *world) importsInto(t *testing.T, who identity.Caller, spec *keyspec.Spec, alg kmsapi.AlgorithmSpec, wrapping kmsapi.WrappingKeySpec) {
+	t.Helper()
+	create := &kmsapi.CreateKeyRequest{Origin: kmsapi.OriginExternal, KeySpec: spec.Name, KeyUsage: spec.Usages()[0]}
+	id := must(do[kmsapi.CreateKeyResponse](w, who, "CreateKey", create))(t).KeyMetadata.KeyID
+	p := must(do[kmsapi.GetParametersForImportResponse](w, who, "GetParametersForImport", &kmsapi.GetParametersForImportRequest{
+		KeyID: id, WrappingAlgorithm: alg, WrappingKeySpec: wrapping,
+	}))(t)
+	bits := material(t, spec.Name)
+	wrapped := must(keywrap.Wrap(alg, p.PublicKey, bits))(t)
+	must(do[kmsapi.ImportKeyMaterialResponse](w, who, "ImportKeyMaterial", &kmsapi.ImportKeyMaterialRequest{
+		KeyID: id, ImportToken: p.ImportToken, EncryptedKeyMaterial: wrapped, ExpirationModel: kmsapi.KeyMaterialDoesNotExpire,
+	}))(t)
+	m := must(do[kmsapi.DescribeKeyResponse](w, who, "DescribeKey", &kmsapi.DescribeKeyRequest{KeyID: id}))(t).KeyMetadata
+	if m.KeyState != kmsapi.StateEnabled || spec.Symmetric() != (m.CurrentKeyMaterialID != "") {
+		t.Errorf("%+v", m)
+	}
+	if !spec.Asymmetric() {
+		return
+	}
+	public := must(do[kmsapi.GetPublicKeyResponse](w, who, "GetPublicKey", &kmsapi.GetPublicKeyRequest{KeyID: id}))(t)
+	if opened := must(spec.Open(bits))(t); !bytes.Equal(public.PublicKey, opened.SPKI()) {
+		t.Error("the public key is not the imported one")
+	}
 }
 
 func wrap(t *testing.T, publicKey, bits []byte) []byte {

@@ -2,6 +2,7 @@ package kms_test
 
 import (
 	"bytes"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"strings"
@@ -386,7 +387,10 @@ func TestDecryptChecks(t *testing.T) {
 		"another algorithm, no key":    {kmsapi.DecryptRequest{CiphertextBlob: sealed, EncryptionAlgorithm: kmsapi.RSAESOaepSHA256}, kmsapi.Validation},
 		"a grant token":                {kmsapi.DecryptRequest{CiphertextBlob: sealed, GrantTokens: []string{"t"}}, kmsapi.InvalidGrantToken},
 		"a recipient":                  {kmsapi.DecryptRequest{CiphertextBlob: sealed, Recipient: &kmsapi.RecipientInfo{}}, kmsapi.Validation},
-		"a dry run":                    {kmsapi.DecryptRequest{CiphertextBlob: sealed, DryRun: true}, kmsapi.DryRunOperation},
+		"a dry run":                    {kmsapi.DecryptRequest{CiphertextBlob: sealed, EncryptionContext: context, DryRun: true}, kmsapi.DryRunOperation},
+		"a dry run, no context":        {kmsapi.DecryptRequest{CiphertextBlob: sealed, DryRun: true}, kmsapi.InvalidCiphertext},
+		"a dry run, touched":           {kmsapi.DecryptRequest{CiphertextBlob: touched, EncryptionContext: context, DryRun: true}, kmsapi.InvalidCiphertext},
+		"a dry run that ignores it":    {kmsapi.DecryptRequest{CiphertextBlob: []byte("nonsense"), KeyID: a.KeyID, DryRun: true, DryRunModifiers: []kmsapi.DryRunModifierType{kmsapi.IgnoreCiphertext}}, kmsapi.DryRunOperation},
 		"a dry run without ciphertext": {kmsapi.DecryptRequest{KeyID: a.KeyID, DryRun: true, DryRunModifiers: []kmsapi.DryRunModifierType{kmsapi.IgnoreCiphertext}}, kmsapi.DryRunOperation},
 		"a dry run without anything":   {kmsapi.DecryptRequest{DryRun: true, DryRunModifiers: []kmsapi.DryRunModifierType{kmsapi.IgnoreCiphertext}}, kmsapi.Validation},
 		"modifiers without a dry run":  {kmsapi.DecryptRequest{CiphertextBlob: sealed, DryRunModifiers: []kmsapi.DryRunModifierType{kmsapi.IgnoreCiphertext}}, kmsapi.Validation},
@@ -399,6 +403,65 @@ func TestDecryptChecks(t *testing.T) {
 	}
 	_, err := do[kmsapi.DecryptResponse](w, root("999999999999"), "Decrypt", &kmsapi.DecryptRequest{CiphertextBlob: sealed})
 	wantCode(t, err, kmsapi.AccessDenied)
+}
+
+// TestDryRunsOfEncryption are told what the operation would be told.
+func TestDryRunsOfEncryption(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.createHSM("hsm", cluster)
+	w.connected(id)
+	symmetric, stored := w.createKey(&kmsapi.CreateKeyRequest{}), w.createKey(&kmsapi.CreateKeyRequest{Origin: kmsapi.OriginAWSCloudHSM, CustomKeyStoreID: id})
+	rsa := w.createKey(&kmsapi.CreateKeyRequest{KeySpec: kmsapi.RSA2048, KeyUsage: kmsapi.EncryptDecrypt})
+	const limit = 190 // of RSAES_OAEP_SHA_256 under RSA_2048
+	seal := func(key *kmsapi.KeyMetadata, size int) []byte {
+		return w.encrypt(key.KeyID, strings.Repeat("x", size))
+	}
+	encrypt := func(size int) kmsapi.EncryptRequest {
+		return kmsapi.EncryptRequest{KeyID: rsa.KeyID, EncryptionAlgorithm: kmsapi.RSAESOaepSHA256, Plaintext: secretBytes(strings.Repeat("x", size))}
+	}
+	reEncrypt := func(from []byte) kmsapi.ReEncryptRequest {
+		return kmsapi.ReEncryptRequest{CiphertextBlob: from, DestinationKeyID: rsa.KeyID, DestinationEncryptionAlgorithm: kmsapi.RSAESOaepSHA256}
+	}
+	decrypt := func(algorithm kmsapi.EncryptionAlgorithmSpec) kmsapi.DecryptRequest {
+		in := encrypt(limit)
+		out := must(do[kmsapi.EncryptResponse](w, root(account), "Encrypt", &in))(t)
+		return kmsapi.DecryptRequest{CiphertextBlob: out.CiphertextBlob, KeyID: rsa.KeyID, EncryptionAlgorithm: algorithm}
+	}
+	touched := seal(symmetric, 10)
+	touched[len(touched)-1] ^= 1
+	for name, tc := range map[string]struct {
+		in   any
+		code kmsapi.Code
+	}{
+		"all that there is room for": {encrypt(limit), kmsapi.DryRunOperation},
+		"too much":                   {encrypt(limit + 1), kmsapi.Validation},
+		"all that there is room for, from another key": {reEncrypt(seal(symmetric, limit)), kmsapi.DryRunOperation},
+		"too much from another key":                    {reEncrypt(seal(symmetric, limit+1)), kmsapi.Validation},
+		"a bad ciphertext":                             {reEncrypt(touched), kmsapi.InvalidCiphertext},
+		"a ciphertext of a custom key store":           {reEncrypt(seal(stored, limit+1)), kmsapi.DryRunOperation}, // which is not asked
+		"a ciphertext of RSA":                          {decrypt(kmsapi.RSAESOaepSHA256), kmsapi.DryRunOperation},
+		"a ciphertext of another algorithm":            {decrypt(kmsapi.RSAESOaepSHA1), kmsapi.InvalidCiphertext},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var err error
+			switch in := tc.in.(type) {
+			case kmsapi.EncryptRequest:
+				in.DryRun = true
+				_, err = do[kmsapi.EncryptResponse](w, root(account), "Encrypt", &in)
+			case kmsapi.DecryptRequest:
+				in.DryRun = true
+				_, err = do[kmsapi.DecryptResponse](w, root(account), "Decrypt", &in)
+			case kmsapi.ReEncryptRequest:
+				in.DryRun = true
+				_, err = do[kmsapi.ReEncryptResponse](w, root(account), "ReEncrypt", &in)
+			}
+			if in, ok := tc.in.(kmsapi.DecryptRequest); ok && fips140.Enforced() && in.EncryptionAlgorithm == kmsapi.RSAESOaepSHA1 {
+				t.Skip("not approved")
+			}
+			wantCode(t, err, tc.code)
+		})
+	}
 }
 
 func TestReEncryptMovesBetweenStores(t *testing.T) {

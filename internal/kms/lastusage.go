@@ -74,6 +74,7 @@ func (c *call) countUses(r *audit.Record) {
 	used := &usageRecord{
 		Operation: kmsapi.KeyLastUsageTrackingOperation(c.op.Name), Time: r.EventTime, EventID: r.EventID, RequestID: r.RequestID,
 	}
+	c.s.meters.perKey.countSuccess(c.op.Name, c.keys)
 	for _, k := range c.keys {
 		k.use.add(used)
 		c.s.uses.add(k)

@@ -304,25 +304,28 @@ func endMove(tx store.Tx, k *keyRecord) error {
 	return nil
 }
 
-// leave takes a key that is deleted out of the relation. A primary key that has
-// waited for its last replica begins to wait for its own deletion.
-func leave(tx store.Tx, k *keyRecord, now time.Time) error {
+// leave takes a key that is deleted out of the relation. Material that waited for
+// its import there waits no longer, and a primary key that has waited for its last
+// replica begins to wait for its own deletion.
+func (s *Service) leave(tx store.Tx, k *keyRecord, now time.Time) error {
 	if k.MultiRegion == nil {
 		return nil
 	}
 	rest := *k.MultiRegion
 	rest.Replicas = slices.DeleteFunc(slices.Clone(rest.Replicas), func(r string) bool { return r == k.Region })
-	if err := relate(tx, k, rest); err != nil {
+	if err := relate(tx, k, rest); err != nil || k.primary() {
 		return err
-	}
-	if k.primary() || len(rest.Replicas) > 0 {
-		return nil
 	}
 	primary, err := load[keyRecord](tx, path(keyPrefix, k.Account, rest.Primary, k.ID))
-	if err != nil || primary == nil || primary.PendingWindow == 0 {
+	if err != nil || primary == nil {
 		return err
 	}
-	primary.DeletionDate = now.UTC().Add(days(primary.PendingWindow)).Truncate(time.Millisecond)
-	primary.PendingWindow = 0
+	if err := s.settleImport(tx, primary); err != nil {
+		return err
+	}
+	if primary.PendingWindow > 0 && len(rest.Replicas) == 0 {
+		primary.DeletionDate = now.UTC().Add(days(primary.PendingWindow)).Truncate(time.Millisecond)
+		primary.PendingWindow = 0
+	}
 	return save(tx, primary.path(), primary)
 }

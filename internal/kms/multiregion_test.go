@@ -3,6 +3,7 @@ package kms_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kmsapi"
@@ -194,6 +195,87 @@ func TestAPrimaryWaitsForItsReplicas(t *testing.T) {
 	}
 }
 
+// importInto imports material into the key of a Region, for so long; 0 is for ever.
+func (w *world) importInto(region, id string, bits []byte, kind kmsapi.ImportType, life time.Duration) error {
+	w.t.Helper()
+	p := must(do[kmsapi.GetParametersForImportResponse](w, at(region), "GetParametersForImport", &kmsapi.GetParametersForImportRequest{
+		KeyID: id, WrappingAlgorithm: kmsapi.WrapRSAESOaepSHA256, WrappingKeySpec: kmsapi.WrappingRSA2048,
+	}))(w.t)
+	in := &kmsapi.ImportKeyMaterialRequest{
+		KeyID: id, ImportToken: p.ImportToken, EncryptedKeyMaterial: wrap(w.t, p.PublicKey, bits), ImportType: kind,
+		ExpirationModel: kmsapi.KeyMaterialDoesNotExpire,
+	}
+	if life > 0 {
+		in.ExpirationModel, in.ValidTo = kmsapi.KeyMaterialExpires, kmsapi.At(w.clock.Now().Add(life))
+	}
+	_, err := do[kmsapi.ImportKeyMaterialResponse](w, at(region), "ImportKeyMaterial", in)
+	return err
+}
+
+func (w *world) untilStates(id, want string) {
+	w.t.Helper()
+	polltest.Until(w.t, "the materials to be "+want, func() bool { return w.states(id) == want })
+}
+
+const (
+	waitsForRegions  = "CURRENT PENDING_MULTI_REGION_IMPORT_AND_ROTATION"
+	waitsForRotation = "CURRENT PENDING_ROTATION"
+)
+
+// Whatever happens to a replica meanwhile, related keys rotate to material that all of them have.
+func TestMaterialThatWaitsForARotationFollowsTheReplicas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.createKey(&kmsapi.CreateKeyRequest{MultiRegion: ptr(true), Origin: kmsapi.OriginExternal}).KeyID
+	first, second := material(t, kmsapi.SymmetricDefault), material(t, kmsapi.SymmetricDefault)
+	wantCode(t, w.importInto(region, id, first, "", 0), "")
+	wantCode(t, w.importInto(region, id, second, kmsapi.NewKeyMaterial, 0), "")
+	w.untilStates(id, waitsForRotation)
+
+	// A replica that comes now wants the material first.
+	must(w.replicate(id, ireland))(t)
+	w.untilStates(id, waitsForRegions)
+	wantCode(t, w.rotate(id), kmsapi.KMSInvalidState)
+	wantCode(t, w.importInto(ireland, id, first, kmsapi.ExistingKeyMaterial, 0), "")
+	wantCode(t, w.importInto(ireland, id, second, kmsapi.ExistingKeyMaterial, 30*24*time.Hour), "")
+	w.untilStates(id, waitsForRotation)
+
+	// One whose copy expires wants it again.
+	w.clock.Advance(31 * 24 * time.Hour)
+	w.untilStates(id, waitsForRegions)
+	wantCode(t, w.rotate(id), kmsapi.KMSInvalidState)
+
+	// One that goes wants nothing more.
+	must(do[kmsapi.ScheduleKeyDeletionResponse](w, at(ireland), "ScheduleKeyDeletion", &kmsapi.ScheduleKeyDeletionRequest{KeyID: id, PendingWindowInDays: ptr(int32(7))}))(t)
+	w.clock.Advance(8 * 24 * time.Hour)
+	w.untilStates(id, waitsForRotation)
+	wantCode(t, w.rotate(id), "")
+	w.untilStates(id, "NON_CURRENT CURRENT")
+}
+
+// A rotation that has begun and lost its material on the way is none.
+func TestARotationWhoseMaterialIsDeletedMeanwhileIsNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, slowly)
+	key := w.createKey(&kmsapi.CreateKeyRequest{Origin: kmsapi.OriginExternal})
+	must(w.importKey(w.importing(key.KeyID, material(t, kmsapi.SymmetricDefault))))(t)
+	in := w.importing(key.KeyID, material(t, kmsapi.SymmetricDefault))
+	in.ImportType = kmsapi.NewKeyMaterial
+	pending := must(w.importKey(in))(t)
+	wantCode(t, w.rotate(key.KeyID), "")
+	must(w.deleteMaterial(key.KeyID, pending))(t)
+	w.restart()
+	polltest.Until(t, "the end of the rotation", func() bool {
+		return w.rotationStatus(key.KeyID).OnDemandRotationStartDate == nil
+	})
+	if got := w.states(key.KeyID); got != "CURRENT" {
+		t.Error(got)
+	}
+	if strings.Contains(w.audit.String(), `"RotateKey"`) {
+		t.Error("a rotation is recorded")
+	}
+}
+
 func TestNewMaterialIsImportedInEveryRegionBeforeTheRotation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -203,14 +285,7 @@ func TestNewMaterialIsImportedInEveryRegionBeforeTheRotation(t *testing.T) {
 	must(w.replicate(key.KeyID, ireland))(t)
 	w.untilState(ireland, key.KeyID, kmsapi.StatePendingImport)
 	importInto := func(region string, bits []byte, kind kmsapi.ImportType) error {
-		p := must(do[kmsapi.GetParametersForImportResponse](w, at(region), "GetParametersForImport", &kmsapi.GetParametersForImportRequest{
-			KeyID: key.KeyID, WrappingAlgorithm: kmsapi.WrapRSAESOaepSHA256, WrappingKeySpec: kmsapi.WrappingRSA2048,
-		}))(t)
-		_, err := do[kmsapi.ImportKeyMaterialResponse](w, at(region), "ImportKeyMaterial", &kmsapi.ImportKeyMaterialRequest{
-			KeyID: key.KeyID, ImportToken: p.ImportToken, EncryptedKeyMaterial: wrap(t, p.PublicKey, bits), ImportType: kind,
-			ExpirationModel: kmsapi.KeyMaterialDoesNotExpire,
-		})
-		return err
+		return w.importInto(region, key.KeyID, bits, kind, 0)
 	}
 	wantCode(t, importInto(ireland, second, ""), kmsapi.IncorrectKeyMaterial)
 	wantCode(t, importInto(ireland, first, ""), "")

@@ -10,10 +10,11 @@ import (
 
 // Operation is one row of the table of operations.
 type Operation struct {
-	Name       string // as in X-Amz-Target
-	Permission string // the IAM action
-	ReadOnly   bool   // as AWS records it: cryptography counts as reading
-	Aliases    bool   // KeyId may be an alias name or alias ARN
+	Name       string   // as in X-Amz-Target
+	Permission string   // the IAM action
+	Further    []string // IAM actions that it needs besides: on another key, or for tags
+	ReadOnly   bool     // as AWS records it: cryptography counts as reading
+	Aliases    bool     // KeyId may be an alias name or alias ARN
 	// AcrossAccounts tells that keys of other accounts can be used, as their policies or grants allow.
 	AcrossAccounts bool
 	Uses           bool    // it counts as a use of its keys: see lastusage.go
@@ -60,6 +61,17 @@ func countedAs(quota string) flag { return func(o *Operation) { o.Quota = quota 
 // permission is for the operations that are not allowed by their own name.
 func permission(p string) flag { return func(o *Operation) { o.Permission = p } }
 
+// further is for the operations that need more than one permission.
+func further(p ...string) flag { return func(o *Operation) { o.Further = p } }
+
+// Permissions on other keys, and for tags.
+const (
+	createKey     = "kms:CreateKey"
+	reEncryptFrom = "kms:ReEncryptFrom"
+	reEncryptTo   = "kms:ReEncryptTo"
+	tagResource   = "kms:TagResource"
+)
+
 func row[Req, Resp any](name string, fn func(*call, context.Context, *Req) (*Resp, error), flags ...flag) *Operation {
 	op := &Operation{
 		Name:       name,
@@ -92,7 +104,7 @@ var operations = []*Operation{
 	row("CreateAlias", (*call).createAlias, refuse(describeStates)),
 	row("CreateCustomKeyStore", (*call).createCustomKeyStore),
 	row("CreateGrant", (*call).createGrant, acrossAccounts, perSecond(50), invalidARN, refuse(grantStates)),
-	row("CreateKey", (*call).createKey),
+	row("CreateKey", (*call).createKey, further(tagResource)),
 	row("Decapsulate", (*call).decapsulate, cryptographic, fitting(usage(kmsapi.EncapsulateDecapsulate))),
 	row("Decrypt", (*call).decrypt, cryptographic, fitting(decrypts)),
 	row("DeleteAlias", (*call).deleteAlias, perSecond(15)),
@@ -128,8 +140,8 @@ var operations = []*Operation{
 	row("ListResourceTags", (*call).listResourceTags, perSecond(2000), readOnly, invalidARN),
 	row("ListRetirableGrants", (*call).listRetirableGrants, perSecond(100), readOnly),
 	row("PutKeyPolicy", (*call).putKeyPolicy, perSecond(15), invalidARN),
-	row("ReEncrypt", (*call).reEncrypt, cryptographic),
-	row("ReplicateKey", (*call).replicateKey, invalidARN, refuse(replicateStates), fitting(isPrimary)),
+	row("ReEncrypt", (*call).reEncrypt, cryptographic, permission(reEncryptFrom), further(reEncryptTo)),
+	row("ReplicateKey", (*call).replicateKey, further(createKey, tagResource), invalidARN, refuse(replicateStates), fitting(isPrimary)),
 	row("RetireGrant", (*call).retireGrant, acrossAccounts, perSecond(50), invalidARN),
 	row("RevokeGrant", (*call).revokeGrant, acrossAccounts, perSecond(50), invalidARN),
 	row("RotateKeyOnDemand", (*call).rotateKeyOnDemand, invalidARN, refuse(rotateStates), forKeys(rotates), fitting(leads)),
@@ -137,7 +149,7 @@ var operations = []*Operation{
 	row("Sign", (*call).sign, cryptographic, fitting(usage(kmsapi.SignVerify))),
 	row("TagResource", (*call).tagResource, perSecond(10), invalidARN, refuse(describeStates)),
 	row("UntagResource", (*call).untagResource, invalidARN, refuse(describeStates)),
-	row("UpdateAlias", (*call).updateAlias),
+	row("UpdateAlias", (*call).updateAlias, refuse(describeStates)),
 	row("UpdateCustomKeyStore", (*call).updateCustomKeyStore),
 	row("UpdateKeyDescription", (*call).updateKeyDescription, invalidARN, refuse(describeStates)),
 	row("UpdatePrimaryRegion", (*call).updatePrimaryRegion, invalidARN, refuse(primaryStates), fitting(isPrimary)),

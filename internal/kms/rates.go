@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
 	"kastellan.dev/internal/keyspec"
@@ -96,6 +97,8 @@ type rates struct {
 	now      func() time.Time
 	quotas   func(region string) map[string]float64
 
+	throttles *prometheus.CounterVec // by quota; nil: not counted
+
 	mu     sync.RWMutex
 	places map[place]*buckets
 }
@@ -130,6 +133,9 @@ func (r *rates) take(account, region, quota string) error {
 	b.used.Store(now.UnixNano())
 	if l := b.limiters[quota]; l == nil || l.AllowN(now, 1) {
 		return nil
+	}
+	if r.throttles != nil {
+		r.throttles.WithLabelValues(quota).Inc()
 	}
 	return throttled()
 }

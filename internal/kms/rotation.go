@@ -85,7 +85,6 @@ func (c *call) rotateKeyOnDemand(ctx context.Context, in *kmsapi.RotateKeyOnDema
 
 // rotatable tells whether a rotation on demand may begin.
 func (k *keyRecord) rotatable(now time.Time) error {
-	pending := k.pendingMaterial()
 	switch {
 	case !k.Rotation.Started.IsZero():
 		return kmsapi.Errorf(kmsapi.Conflict, "A rotation of %s is in progress.", k.arn())
@@ -94,7 +93,7 @@ func (k *keyRecord) rotatable(now time.Time) error {
 	case k.Rotation.OnDemand >= maxOnDemandRotations:
 		return kmsapi.Errorf(kmsapi.LimitExceeded,
 			"The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be performed for this key: %s", k.arn())
-	case k.Origin == kmsapi.OriginExternal && (pending == nil || pending.Pending != kmsapi.PendingRotation || !pending.there(now)):
+	case k.Origin == kmsapi.OriginExternal && !k.promotable(now):
 		return kmsapi.Errorf(kmsapi.KMSInvalidState, "No available key material pending rotation for the key: %s.", k.arn())
 	}
 	return nil
@@ -114,7 +113,8 @@ func (k *keyRecord) rotationDue(now time.Time) kmsapi.RotationType {
 	return ""
 }
 
-// rotate renews the material of a key, and of its replicas.
+// rotate renews the material of a key, and of its replicas. Nothing happens when
+// the imported material that was to become current has gone meanwhile.
 func (s *Service) rotate(tx store.Tx, k *keyRecord, by kmsapi.RotationType, now time.Time) ([]happening, error) {
 	replicas, err := replicasOf(tx, k)
 	if err != nil {
@@ -122,6 +122,10 @@ func (s *Service) rotate(tx store.Tx, k *keyRecord, by kmsapi.RotationType, now 
 	}
 	before := k.currentMaterial().ID
 	if k.Origin == kmsapi.OriginExternal {
+		if !k.promotable(now) {
+			k.Rotation.Started = time.Time{}
+			return nil, nil
+		}
 		for _, member := range append(replicas, k) {
 			member.promote(by, now)
 		}
@@ -144,10 +148,17 @@ func (s *Service) rotate(tx store.Tx, k *keyRecord, by kmsapi.RotationType, now 
 	}}}, nil
 }
 
-// promote makes the material that was imported for a rotation the current one,
-// unless it has expired meanwhile.
+// promotable tells whether imported material is there that a rotation can make current.
+func (k *keyRecord) promotable(now time.Time) bool {
+	m := k.pendingMaterial()
+	return m != nil && m.Pending == kmsapi.PendingRotation && m.there(now)
+}
+
+// promote makes the material that was imported for a rotation the current one. All
+// related keys do it, so that they go on understanding one another; one whose
+// own copy has just expired is PendingImport then.
 func (k *keyRecord) promote(by kmsapi.RotationType, now time.Time) {
-	if m := k.pendingMaterial(); m != nil && m.there(now) {
+	if m := k.pendingMaterial(); m != nil {
 		m.Pending, m.Rotated, m.By = "", now, by
 	}
 }

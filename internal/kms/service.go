@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/keywrap"
@@ -29,6 +31,10 @@ type Config struct {
 	Logger *slog.Logger     // nil means slog.Default
 	Now    func() time.Time // nil means time.Now
 	Quotas Quotas
+
+	Metrics prometheus.Registerer // nil: nothing is counted
+	// MetricKeys is how many keys have metrics of their own; zero means none.
+	MetricKeys int
 
 	// Regions are those that keys can be in; none means any.
 	Regions []string
@@ -95,6 +101,7 @@ type Service struct {
 	mirror *mirror
 	conns  *connections
 
+	meters    *meters
 	rates     *rates
 	uses      pendingUses
 	storeUses time.Duration
@@ -114,7 +121,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		log: cfg.Logger, now: cfg.Now, quotas: cfg.Quotas, sweep: cfg.Sweep, fault: cfg.FaultPoint,
 		regions: cfg.Regions, nitro: cfg.Nitro, wrapping: keywrap.NewPool(),
 		kinds: make(map[kmsapi.CustomKeyStoreType]keystore.Kind),
-		node:  randomHex(8), storeUses: cfg.StoreUses,
+		node:  randomHex(8), storeUses: cfg.StoreUses, meters: newMeters(cfg.MetricKeys),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -123,6 +130,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		s.now = time.Now
 	}
 	s.rates = newRates(cfg.Quotas.Requests, s.now)
+	s.rates.throttles = s.meters.quotas
 	if s.sweep == 0 {
 		s.sweep = time.Second
 	}
@@ -153,7 +161,11 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		s.work.Wait()
 		return nil, fmt.Errorf("reading the stored metadata: %w", ctx.Err())
 	}
-	if err := s.beginTracking(ctx); err != nil {
+	err := s.beginTracking(ctx)
+	if err == nil {
+		err = s.meters.register(cfg.Metrics, s)
+	}
+	if err != nil {
 		s.cancel()
 		s.work.Wait()
 		return nil, err

@@ -224,7 +224,12 @@ func (w *world) connected(id string) {
 
 func (w *world) createKey(in *kmsapi.CreateKeyRequest) *kmsapi.KeyMetadata {
 	w.t.Helper()
-	return must(do[kmsapi.CreateKeyResponse](w, root(account), "CreateKey", in))(w.t).KeyMetadata
+	return w.createKeyAs(root(account), in)
+}
+
+func (w *world) createKeyAs(who identity.Caller, in *kmsapi.CreateKeyRequest) *kmsapi.KeyMetadata {
+	w.t.Helper()
+	return must(do[kmsapi.CreateKeyResponse](w, who, "CreateKey", in))(w.t).KeyMetadata
 }
 
 func (w *world) keyState(id string) kmsapi.KeyState {

@@ -16,7 +16,7 @@ type source struct {
 	asking    question
 	algorithm kmsapi.EncryptionAlgorithmSpec
 	context   map[string]string
-	blind     bool // a dry run that goes without the ciphertext
+	blind     bool // a dry run that ignores the ciphertext
 }
 
 // sealed is a ciphertext with the key that is to open it.
@@ -25,11 +25,12 @@ type sealed struct {
 	version *keyVersion // of a symmetric key
 	header  []byte      // of a blob; nil for an asymmetric key
 	body    []byte
+	blind   bool // there is neither a header nor a body
 }
 
 // sourceOf finds the key that made a ciphertext, for a caller who may use it.
 func (c *call) sourceOf(src source) (sealed, error) {
-	if len(src.blob) == 0 {
+	if src.blind || len(src.blob) == 0 {
 		return c.blindSource(src)
 	}
 	if src.keyID == "" {
@@ -112,7 +113,7 @@ func (c *call) blindSource(src source) (sealed, error) {
 		return sealed{}, err
 	}
 	e, err := cipherOf(k, src.algorithm, src.context)
-	return sealed{cipher: e}, err
+	return sealed{cipher: e, blind: true}, err
 }
 
 // implied finds the key that a ciphertext names. One text serves for keys

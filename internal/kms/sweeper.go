@@ -25,12 +25,12 @@ func (s *Service) runSweeper() {
 	}
 }
 
-// abandon gives up the making of a key.
-func (s *Service) abandon(m *materialRecord) {
+// abandon gives up the making of a key that a request asked for.
+func (s *Service) abandon(m *materialRecord, requestID string) {
 	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
 	defer cancel()
 	if err := s.disown(ctx, m); err != nil {
-		s.log.Error("a key that could not be made is cleaned up later", "key", m.Key.ARN, "error", err)
+		s.log.Error("a key that could not be made is cleaned up later", "key", m.Key.ARN, "requestId", requestID, "error", err)
 	}
 }
 

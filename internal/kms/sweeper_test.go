@@ -75,6 +75,7 @@ func TestAnExternalKeyIsFreeAtOnceWhenNoKeyCameOfIt(t *testing.T) {
 
 func TestMaterialThatCannotBeDestroyedIsTriedAgainNowAndThen(t *testing.T) {
 	t.Parallel()
+	polltest.NeedsBubble(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorldOn(t, newMemory(), func(c *kms.Config) { c.Sweep = time.Second })
 		id := w.createHSM("hsm", cluster)

@@ -49,6 +49,7 @@ func TestASnapshotThatBreaksOffHidesNoKey(t *testing.T) {
 
 func TestAnAttemptIsNotRepeatedBecauseItsOutcomeCannotBeStored(t *testing.T) {
 	t.Parallel()
+	polltest.NeedsBubble(t)
 	synctest.Test(t, func(t *testing.T) {
 		db := newMemory()
 		w := newWorldOn(t, db)

@@ -21,7 +21,7 @@ type DeleteAliasRequest struct {
 type ListAliasesRequest struct {
 	KeyID  string `aws:"KeyId" len:"1,2048"`
 	Limit  *int32 `aws:"Limit" range:"1,1000"`
-	Marker string `aws:"Marker" len:"1,1024" pattern:"[\\x{20}-\\x{FF}]*"`
+	Marker string `aws:"Marker" len:"1,1024" pattern:"[\\u0020-\\u00FF]*"`
 }
 
 // ListAliasesResponse is the output of ListAliases.

@@ -7,6 +7,7 @@
 //	aws:"Name"            the member's name on the wire, case-sensitive
 //	aws:"Name,required"   absent or null is a ValidationException
 //	aws:"Name,sensitive"  its value never appears in an error, a log or an audit record
+//	aws:"Name,empty"      "" is the same as absent, whatever the other constraints say
 //	aws:"Name,always"     written in responses even when it is the zero value
 //	len:"min,max"         length of a string (characters) or blob (bytes); either side may be empty;
 //	                      of a list or map, the number of elements

@@ -58,7 +58,7 @@ type ListGrantsRequest struct {
 	GranteePrincipal        string `aws:"GranteePrincipal" len:"1,256" pattern:"^[\\w+=,.@:/-]+$"`
 	GranteeServicePrincipal string `aws:"GranteeServicePrincipal"`
 	Limit                   *int32 `aws:"Limit" range:"1,1000"`
-	Marker                  string `aws:"Marker" len:"1,1024" pattern:"[\\x{20}-\\x{FF}]*"`
+	Marker                  string `aws:"Marker" len:"1,1024" pattern:"[\\u0020-\\u00FF]*"`
 }
 
 // ListGrantsResponse is the output of ListGrants.
@@ -71,7 +71,7 @@ type ListGrantsResponse struct {
 // ListRetirableGrantsRequest is the input of ListRetirableGrants.
 type ListRetirableGrantsRequest struct {
 	Limit                    *int32 `aws:"Limit" range:"1,1000"`
-	Marker                   string `aws:"Marker" len:"1,1024" pattern:"[\\x{20}-\\x{FF}]*"`
+	Marker                   string `aws:"Marker" len:"1,1024" pattern:"[\\u0020-\\u00FF]*"`
 	RetiringPrincipal        string `aws:"RetiringPrincipal" len:"1,256" pattern:"^[\\w+=,.@:/-]+$"`
 	RetiringServicePrincipal string `aws:"RetiringServicePrincipal"`
 }

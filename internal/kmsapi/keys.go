@@ -8,7 +8,7 @@ type Tag struct {
 
 // CreateKeyRequest is the input of CreateKey.
 type CreateKeyRequest struct {
-	Policy                         string                `aws:"Policy" len:"1,131072" pattern:"[\\x{09}\\x{0A}\\x{0D}\\x{20}-\\x{FF}]+"`
+	Policy                         string                `aws:"Policy" len:"1,131072" pattern:"[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"`
 	Description                    string                `aws:"Description" len:"0,8192"`
 	KeyUsage                       KeyUsageType          `aws:"KeyUsage"`
 	CustomerMasterKeySpec          CustomerMasterKeySpec `aws:"CustomerMasterKeySpec"`
@@ -89,7 +89,7 @@ type MultiRegionKey struct {
 // ListKeysRequest is the input of ListKeys.
 type ListKeysRequest struct {
 	Limit  *int32 `aws:"Limit" range:"1,1000"`
-	Marker string `aws:"Marker" len:"1,1024" pattern:"[\\x{20}-\\x{FF}]*"`
+	Marker string `aws:"Marker" len:"1,1024" pattern:"[\\u0020-\\u00FF]*"`
 }
 
 // ListKeysResponse is the output of ListKeys.
@@ -161,7 +161,7 @@ type GetKeyPolicyResponse struct {
 type PutKeyPolicyRequest struct {
 	KeyID                          string `aws:"KeyId,required" len:"1,2048"`
 	PolicyName                     string `aws:"PolicyName" len:"1,128" pattern:"[\\w]+"`
-	Policy                         string `aws:"Policy,required" len:"1,131072" pattern:"[\\x{09}\\x{0A}\\x{0D}\\x{20}-\\x{FF}]+"`
+	Policy                         string `aws:"Policy,required" len:"1,131072" pattern:"[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"`
 	BypassPolicyLockoutSafetyCheck bool   `aws:"BypassPolicyLockoutSafetyCheck"`
 }
 

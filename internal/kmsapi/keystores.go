@@ -61,7 +61,7 @@ type UpdateCustomKeyStoreRequest struct {
 	CloudHsmClusterID                string                            `aws:"CloudHsmClusterId" len:"19,24" pattern:"cluster-[2-7a-zA-Z]{11,16}"`
 	XksProxyURIEndpoint              string                            `aws:"XksProxyUriEndpoint" len:"10,128" pattern:"^https://[a-zA-Z0-9.-]+$"`
 	XksProxyURIPath                  string                            `aws:"XksProxyUriPath" len:"10,128" pattern:"^(/[a-zA-Z0-9\\/_-]+/kms/xks/v\\d{1,2})$|^(/kms/xks/v\\d{1,2})$"`
-	XksProxyVpcEndpointServiceName   string                            `aws:"XksProxyVpcEndpointServiceName" len:"20,64" pattern:"^(com|eu)\\.amazonaws\\.vpce\\.([a-z]+-){2,3}\\d+\\.vpce-svc-[0-9a-z]+$"`
+	XksProxyVpcEndpointServiceName   string                            `aws:"XksProxyVpcEndpointServiceName,empty" len:"20,64" pattern:"^(com|eu)\\.amazonaws\\.vpce\\.([a-z]+-){2,3}\\d+\\.vpce-svc-[0-9a-z]+$"`
 	XksProxyVpcEndpointServiceOwner  string                            `aws:"XksProxyVpcEndpointServiceOwner" len:"12,12" pattern:"[0-9]+"`
 	XksProxyAuthenticationCredential *XksProxyAuthenticationCredential `aws:"XksProxyAuthenticationCredential"`
 	XksProxyConnectivity             XksProxyConnectivity              `aws:"XksProxyConnectivity"`
@@ -75,7 +75,7 @@ type DescribeCustomKeyStoresRequest struct {
 	CustomKeyStoreID   string `aws:"CustomKeyStoreId" len:"1,64"`
 	CustomKeyStoreName string `aws:"CustomKeyStoreName" len:"1,256"`
 	Limit              *int32 `aws:"Limit" range:"1,1000"`
-	Marker             string `aws:"Marker" len:"1,1024" pattern:"[\\x{20}-\\x{FF}]*"`
+	Marker             string `aws:"Marker" len:"1,1024" pattern:"[\\u0020-\\u00FF]*"`
 }
 
 // DescribeCustomKeyStoresResponse is the output of DescribeCustomKeyStores.

@@ -6,7 +6,7 @@ type ReplicateKeyRequest struct {
 	ReplicaRegion                  string `aws:"ReplicaRegion,required" len:"1,32" pattern:"^([a-z]+-){2,3}\\d+$"`
 	BypassPolicyLockoutSafetyCheck bool   `aws:"BypassPolicyLockoutSafetyCheck"`
 	Description                    string `aws:"Description" len:"0,8192"`
-	Policy                         string `aws:"Policy" len:"1,131072" pattern:"[\\x{09}\\x{0A}\\x{0D}\\x{20}-\\x{FF}]+"`
+	Policy                         string `aws:"Policy" len:"1,131072" pattern:"[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"`
 	Tags                           []Tag  `aws:"Tags"`
 }
 

@@ -31,6 +31,7 @@ type children struct {
 	epoch    uint32 // the first one of the current child
 	starting *start // under way, or nil
 	failures int    // children that did not live long, in a row
+	adopted  uint64 // children that were there so far
 	closed   bool
 }
 
@@ -139,8 +140,16 @@ func (b *children) adopt(c *child, epoch uint32) bool {
 		b.failures++
 	default:
 		b.current, b.epoch = c, epoch
+		b.adopted++
 	}
 	return true
+}
+
+// restarts tells how many children came after the first.
+func (b *children) restarts() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return max(b.adopted, 1) - 1
 }
 
 // retire judges the last child, and tells how long to wait for the next one and

@@ -31,7 +31,7 @@ type token struct {
 }
 
 func (t *token) Info(ctx context.Context) (TokenInfo, error) {
-	answer, err := t.backend.call(ctx, &message{code: opInfo})
+	answer, err := t.ask(ctx, &message{code: opInfo})
 	if err != nil {
 		return TokenInfo{}, err
 	}
@@ -57,7 +57,7 @@ func (t *token) tell(ctx context.Context, op code, pins ...secret.Text) error {
 	for _, pin := range pins {
 		question.blobs = append(question.blobs, []byte(pin.Reveal()))
 	}
-	_, err := t.backend.call(ctx, &question)
+	_, err := t.ask(ctx, &question)
 	return err
 }
 
@@ -68,7 +68,7 @@ func (t *token) Random(ctx context.Context, n int) ([]byte, error) {
 	if n == 0 {
 		return []byte{}, nil
 	}
-	answer, err := t.backend.call(ctx, &message{code: opRandom, numbers: []uint64{uint64(n)}})
+	answer, err := t.ask(ctx, &message{code: opRandom, numbers: []uint64{uint64(n)}})
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (t *token) GenerateKey(ctx context.Context, template Template) (Handle, err
 
 // makeObject asks a question whose answer is one object.
 func (t *token) makeObject(ctx context.Context, question *message) (Handle, error) {
-	answer, err := t.backend.call(ctx, question)
+	answer, err := t.ask(ctx, question)
 	if err != nil {
 		return Handle{}, err
 	}
@@ -103,7 +103,7 @@ func (t *token) FindKeys(ctx context.Context, label string, id []byte) ([]Handle
 	if id != nil {
 		withID = 1
 	}
-	answer, err := t.backend.call(ctx, &message{code: opFind, numbers: []uint64{withID}, blobs: [][]byte{[]byte(label), id}})
+	answer, err := t.ask(ctx, &message{code: opFind, numbers: []uint64{withID}, blobs: [][]byte{[]byte(label), id}})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (t *token) FindKeys(ctx context.Context, label string, id []byte) ([]Handle
 }
 
 func (t *token) ListKeys(ctx context.Context) ([]Object, error) {
-	answer, err := t.backend.call(ctx, &message{code: opList})
+	answer, err := t.ask(ctx, &message{code: opList})
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (t *token) use(ctx context.Context, key Handle, question *message) (message
 		return message{}, ErrLost
 	}
 	question.epoch = key.Epoch
-	return t.backend.call(ctx, question)
+	return t.ask(ctx, question)
 }
 
 func (t *token) Destroy(ctx context.Context, key Handle) error {
@@ -218,7 +218,7 @@ func (t *token) unwrap(ctx context.Context, op code, with Handle, wrapped []byte
 }
 
 func (t *token) MakeTransportKey(ctx context.Context) (TransportKey, error) {
-	answer, err := t.backend.call(ctx, &message{code: opMakeTransport})
+	answer, err := t.ask(ctx, &message{code: opMakeTransport})
 	if err != nil {
 		return TransportKey{}, err
 	}

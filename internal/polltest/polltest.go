@@ -4,6 +4,7 @@
 package polltest
 
 import (
+	"crypto/fips140"
 	"testing"
 	"time"
 )
@@ -24,5 +25,15 @@ func Until(t testing.TB, what string, holds func() bool) {
 		case <-deadline.C:
 			t.Fatalf("waited in vain for %s", what)
 		}
+	}
+}
+
+// NeedsBubble skips a test that runs in a bubble of testing/synctest where
+// random numbers come from a FIPS 140-3 module: it draws its entropy from how
+// long things take, and panics where time stands still.
+func NeedsBubble(t testing.TB) {
+	t.Helper()
+	if fips140.Enabled() {
+		t.Skip("there is no entropy in a bubble")
 	}
 }

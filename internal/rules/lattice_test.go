@@ -9,8 +9,8 @@ import (
 // lattice is the direction of imports: a package may import those of the lines above its
 // own, and nothing else of ours. Packages of one line do not know each other.
 const lattice = `
-secret xaes durable
-kmsapi xksapi policy
+secret xaes durable tracing
+kmsapi xksapi policy tracing/otlp
 keyspec keywrap nitro audit blob sigv4 identity awsjson store pkcs11
 rootkey store/bolt keystore cloudhsm endpointservice
 keystore/soft keystore/hsm keystore/xks kms xksproxy/keyfile
@@ -35,6 +35,8 @@ var forbidden = []struct {
 	{importer: "*", except: []string{"store/bolt"}, importing: "go.etcd.io/bbolt", reason: "one package knows the file"},
 	{importer: "*", except: []string{"config", "xksproxy"}, importing: "go.yaml.in", reason: "configuration files are read in one place for each program"},
 	{importer: "*", except: []string{"xksproxy"}, importing: "math/rand", reason: "randomness comes from crypto/rand; only load is spread without it"},
+	{importer: "tracing", importing: "go.opentelemetry.io/otel/sdk", reason: "spans are made and exported in tracing/otlp"},
+	{importer: "*", except: []string{"tracing", "tracing/otlp"}, importing: "go.opentelemetry.io/", reason: "one package knows what spans are"},
 	{importer: "*", importing: "unsafe", except: []string{"pkcs11"}, reason: "nothing here needs it"},
 }
 

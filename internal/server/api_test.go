@@ -13,6 +13,7 @@ import (
 
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/server"
 )
 
@@ -223,19 +224,9 @@ func TestAClientThatGoesAwayEndsTheOperation(t *testing.T) {
 		t.Error("there is an answer")
 	}
 	const count = `kastellan_requests_total{api="TrentService",code="Canceled",operation="Wait"} 1`
-	eventually(t, func() bool { return strings.Contains(f.get("/metrics").text, count) })
+	polltest.Until(t, "the count of the request", func() bool { return strings.Contains(f.get("/metrics").text, count) })
 	if strings.Contains(f.logs.String(), "level=ERROR") {
 		t.Errorf("an error is logged:\n%s", f.logs)
-	}
-}
-
-// eventually polls what no channel tells.
-func eventually(t *testing.T, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !done(); {
-		if time.Now().After(end) {
-			t.Fatal("it does not happen")
-		}
 	}
 }
 

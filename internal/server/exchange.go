@@ -17,6 +17,7 @@ import (
 	"kastellan.dev/internal/awsjson"
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/tracing"
 )
 
 // exchange is one request to an API and its answer.
@@ -28,6 +29,7 @@ type exchange struct {
 	began   time.Time
 	op      *operation      // nil if the target is unknown
 	caller  identity.Caller // its Principal is nil until the signature is verified
+	span    tracing.Span    // none until the signature has been looked at
 	scratch *scratch
 	body    body
 }
@@ -98,7 +100,7 @@ func (x *exchange) work() (err error) {
 	select {
 	case x.s.slots <- struct{}{}:
 	default:
-		return overloaded()
+		return x.overloaded(limitRequests)
 	}
 	x.s.meters.inFlight.Inc()
 	defer func() {
@@ -115,7 +117,12 @@ func (x *exchange) work() (err error) {
 	if x.op == nil {
 		return kmsapi.Errorf(kmsapi.UnknownOperation, "")
 	}
-	if err := x.authenticate(ctx); err != nil {
+	err = x.authenticate(ctx)
+	ctx, x.span = x.s.cfg.Tracer.Serve(ctx, x.r.Header, err == nil, x.op.target, x.began)
+	x.span.Set(tracing.RequestID, x.id)
+	x.span.Set(tracing.Operation, x.op.Name)
+	if err != nil {
+		x.s.meters.refusals.WithLabelValues(string(kmsapi.CodeOf(err))).Inc()
 		return err
 	}
 	return x.call(ctx, document)
@@ -129,7 +136,7 @@ func (x *exchange) read() error {
 	x.body = body{from: http.MaxBytesReader(x.w, x.r.Body, limit), all: &x.s.held, limit: x.s.cfg.MaxBuffered}
 	_, err := x.scratch.in.ReadFrom(&x.body)
 	if errors.Is(err, errHeld) {
-		return overloaded()
+		return x.overloaded(limitBuffered)
 	}
 	if over := (*http.MaxBytesError)(nil); errors.As(err, &over) {
 		return tooLarge(limit)
@@ -140,7 +147,8 @@ func (x *exchange) read() error {
 	return nil
 }
 
-func overloaded() error {
+func (x *exchange) overloaded(limit string) error {
+	x.s.meters.overloads.WithLabelValues(limit).Inc()
 	return kmsapi.Errorf(kmsapi.Throttling, "Too many requests are being served at once. Reduce the frequency of your calls.")
 }
 
@@ -225,6 +233,11 @@ func (x *exchange) done(code string, status int) {
 	}
 	meter.count(code, took)
 	x.log(slog.LevelDebug, "request served", slog.String("code", code), slog.Int("status", status), slog.Duration("took", took))
+	x.span.SetStatus(status)
+	if code == codeOK {
+		code = ""
+	}
+	x.span.End(code)
 }
 
 func (x *exchange) log(level slog.Level, message string, more ...slog.Attr) {
@@ -238,6 +251,9 @@ func (x *exchange) log(level slog.Level, message string, more ...slog.Attr) {
 	}
 	if x.caller.Principal != nil {
 		attrs = append(attrs, slog.String("principal", x.caller.ARN))
+	}
+	if id := x.span.TraceID(); id != "" {
+		attrs = append(attrs, slog.String("traceId", id))
 	}
 	logger.LogAttrs(ctx, level, message, attrs...)
 }

@@ -9,10 +9,12 @@ import (
 
 // meters are the server's metrics.
 type meters struct {
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	inFlight prometheus.Gauge
-	unknown  meter // of requests for no operation that exists
+	requests  *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	inFlight  prometheus.Gauge
+	refusals  *prometheus.CounterVec
+	overloads *prometheus.CounterVec
+	unknown   meter // of requests for no operation that exists
 }
 
 // meter is the part of the metrics that belongs to one operation, looked up
@@ -41,10 +43,28 @@ func newMeters(registry prometheus.Registerer) (*meters, error) {
 			Name: "kastellan_requests_in_flight",
 			Help: "Requests that are being worked on.",
 		}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kastellan_authentication_failures_total",
+			Help: "Requests whose caller could not be authenticated, by the code of the exception.",
+		}, []string{"code"}),
+		overloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kastellan_overload_throttles_total",
+			Help: "Requests that were throttled because the server had too many at once, by the setting that bounds them.",
+		}, []string{"limit"}),
 	}
 	m.unknown = m.of("", "unknown")
-	return m, errors.Join(registry.Register(m.requests), registry.Register(m.duration), registry.Register(m.inFlight))
+	var errs []error
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.inFlight, m.refusals, m.overloads} {
+		errs = append(errs, registry.Register(c))
+	}
+	return m, errors.Join(errs...)
 }
+
+// The limits of a server, by the names of their settings.
+const (
+	limitRequests = "concurrent-requests"
+	limitBuffered = "buffered-bytes"
+)
 
 func (m *meters) of(api, operation string) meter {
 	labels := prometheus.Labels{"api": api, "operation": operation}

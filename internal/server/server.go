@@ -17,6 +17,7 @@ import (
 	"kastellan.dev/internal/awsjson"
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/sigv4"
+	"kastellan.dev/internal/tracing"
 )
 
 // Operation is one operation of an API.
@@ -82,6 +83,8 @@ type Config struct {
 	// MetricsFrom are the addresses from which /metrics may be read, beside
 	// those of this machine.
 	MetricsFrom []netip.Prefix
+	// Tracer begins the traces of requests. Nil means there are none.
+	Tracer *tracing.Tracer
 	// Console answers below /console. Nil means there is none.
 	Console http.Handler
 }

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kastellan.dev/internal/polltest"
 	"kastellan.dev/internal/server"
 )
 
@@ -62,6 +63,7 @@ func (p *pipes) dial(ctx context.Context) (net.Conn, error) {
 // inBubble runs a test against a server with a clock and a network of its own.
 func inBubble(t *testing.T, tlsConfig *tls.Config, change func(*server.Config), test func(t *testing.T, p *pipes)) {
 	t.Helper()
+	polltest.NeedsBubble(t)
 	synctest.Test(t, func(t *testing.T) {
 		rec := newRecord()
 		cfg := server.Config{APIs: rec.apis(), Identities: identities(t), Logger: new(logs).logger(0)}

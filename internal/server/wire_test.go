@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -224,30 +223,49 @@ func TestWrongScopesHaveTheCodesOfAWS(t *testing.T) {
 	}
 }
 
+// heldBody is a body that has an end only when it is released. It tells when
+// the server has read, and so counted, all before that; over a connection
+// nobody could tell.
+type heldBody struct {
+	sent          *strings.Reader
+	read, release chan struct{}
+}
+
+func (b *heldBody) Read(p []byte) (int, error) {
+	if b.sent.Len() > 0 {
+		return b.sent.Read(p)
+	}
+	close(b.read)
+	<-b.release
+	return 0, io.EOF
+}
+
 func TestBodiesShareMemoryThatHasALimit(t *testing.T) {
 	t.Parallel()
 	const budget = 100 << 10
 	f := start(t, func(c *server.Config) { c.MaxBuffered = budget })
 	large := `{"KeyId":"alias/a","Plaintext":"Q0FOQVJZ"` + strings.Repeat(" ", 16<<10+budget/2+1) + "}"
-	var answers sync.WaitGroup
-	held, release := io.Pipe()
-	answers.Go(func() { // holds half of the memory, and a byte
-		r := f.request("TrentService.EnableKey", "")
-		r.Body, r.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(large), held)), -1
-		if got := f.do(sign(r, large, "kms")); got.StatusCode != 200 {
-			t.Errorf("the first: %s %s", got.Status, got.text)
-		}
-	})
+	held := &heldBody{sent: strings.NewReader(large), read: make(chan struct{}), release: make(chan struct{})}
+	answered := make(chan int, 1)
+	go func() { // holds half of the memory, and a byte
+		r := sign(f.request("TrentService.EnableKey", ""), large, "kms")
+		r.Body, r.ContentLength = io.NopCloser(held), -1
+		w := statusWriter{header: http.Header{}}
+		f.server.ServeHTTP(&w, r)
+		answered <- w.status
+	}()
+	<-held.read
 	// The other half is not enough for another one as large.
-	eventually(t, func() bool {
-		got := f.call("TrentService.EnableKey", large)
-		return got.StatusCode == 400 && strings.Contains(got.text, "ThrottlingException")
-	})
+	if got := f.call("TrentService.EnableKey", large); got.StatusCode != 400 || !strings.Contains(got.text, "ThrottlingException") {
+		t.Errorf("a large one beside it: %s %s", got.Status, got.text)
+	}
 	if got := f.call("TrentService.EnableKey", encryptBody); got.StatusCode != 200 {
 		t.Errorf("a small one beside it: %s %s", got.Status, got.text)
 	}
-	_ = release.Close()
-	answers.Wait()
+	close(held.release)
+	if got := <-answered; got != 200 {
+		t.Errorf("the first: %d", got)
+	}
 	for range 3 { // all is given back
 		if got := f.call("TrentService.EnableKey", large); got.StatusCode != 200 {
 			t.Errorf("afterwards: %s %s", got.Status, got.text)

@@ -26,6 +26,7 @@ type File struct {
 	MaxBody         int64         `yaml:"max_body"`         // bytes; 131072
 	MaxRequests     int           `yaml:"max_requests"`     // at once; 1024
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"` // 10s
+	Tracing         *FileTracing  `yaml:"tracing"`          // none: no traces
 	Rings           []FileRing    `yaml:"rings"`
 	Stores          []FileStore   `yaml:"stores"`
 

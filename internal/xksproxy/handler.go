@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/tracing"
 	"kastellan.dev/internal/xksapi"
 )
 
@@ -26,6 +27,7 @@ type call struct {
 	credential string                 // access key id, once the signature is verified
 	body       []byte                 // once the signature is verified
 	rule       string                 // that decided
+	span       tracing.Span           // none until the signature has been looked at
 	status     int
 	err        *Error // nil for 200
 }
@@ -102,12 +104,15 @@ func (p *Proxy) serve(c *call, w http.ResponseWriter, r *http.Request) (any, err
 		return nil, errTooMany
 	}
 	defer c.state.gate.leave()
-	if err := c.authenticate(r, body); err != nil {
+	err = c.authenticate(r, body)
+	ctx, span := p.tracer.Serve(r.Context(), r.Header, err == nil, string(c.route.op), c.started)
+	c.span = span
+	if err != nil {
 		return nil, err
 	}
 	c.body = body
 	if c.route.op == opHealth {
-		return c.health(r.Context(), body)
+		return c.health(ctx, body)
 	}
 	if !c.store.gate.enter() {
 		return nil, Errorf(xksapi.ThrottlingException, "the store has too many requests at once")
@@ -116,7 +121,7 @@ func (p *Proxy) serve(c *call, w http.ResponseWriter, r *http.Request) (any, err
 	if c.store.limiter != nil && !c.store.limiter.Allow() {
 		return nil, Errorf(xksapi.ThrottlingException, "the store has too many requests per second")
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), c.store.ring.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.store.ring.cfg.Timeout)
 	defer cancel()
 	switch c.route.op {
 	case opMetadata:

@@ -140,12 +140,12 @@ func TestMetricsCountByNamesThatCallersDoNotChoose(t *testing.T) {
 	w := httptest.NewRecorder()
 	p.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, want := range []string{
-		`xks_proxy_requests_total{error="",operation="Encrypt",status="200",store="/acme"} 1`,
-		`xks_proxy_requests_total{error="` + string(xksapi.KeyNotFoundException) + `",operation="Encrypt",status="404",store="/acme"} 1`,
-		`xks_proxy_requests_total{error="InvalidUriPathException",operation="",status="404",store=""} 1`,
-		`xks_proxy_key_encryptions_total{key="key-1",store="/acme"} 1`,
-		`xks_proxy_request_seconds_count{operation="Encrypt",store="/acme"} 2`,
-		`xks_proxy_key_manager_state{member="file",ring="file",state="ACTIVE"} 1`,
+		`kastellan_proxy_requests_total{error="",operation="Encrypt",status="200",store="/acme"} 1`,
+		`kastellan_proxy_requests_total{error="` + string(xksapi.KeyNotFoundException) + `",operation="Encrypt",status="404",store="/acme"} 1`,
+		`kastellan_proxy_requests_total{error="InvalidUriPathException",operation="",status="404",store=""} 1`,
+		`kastellan_proxy_key_encryptions_total{key="key-1",store="/acme"} 1`,
+		`kastellan_proxy_request_seconds_count{operation="Encrypt",store="/acme"} 2`,
+		`kastellan_proxy_key_manager_state{member="file",ring="file",state="ACTIVE"} 1`,
 	} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("the metrics lack %s", want)

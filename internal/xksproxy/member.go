@@ -34,6 +34,7 @@ type member struct {
 	login     time.Duration // bounds opening and logging in
 	timeout   time.Duration // bounds a test
 	log       *slog.Logger
+	metrics   tokenMetrics
 	gate      gate
 	suspected atomic.Bool
 
@@ -48,10 +49,10 @@ type member struct {
 	closed  bool
 }
 
-func newMember(cfg TokenMember, ring TokenRing, log *slog.Logger) *member {
+func newMember(cfg TokenMember, ring TokenRing, log *slog.Logger, metrics tokenMetrics) *member {
 	return &member{
 		cfg: cfg, healthKey: ring.HealthKey, login: ring.LoginTimeout, timeout: ring.Timeout,
-		log: log.With("member", cfg.Name), gate: newGate(cfg.Concurrent), token: cfg.Token, stop: make(chan struct{}),
+		log: log.With("member", cfg.Name), gate: newGate(cfg.Concurrent), token: cfg.Token, stop: make(chan struct{}), metrics: metrics,
 	}
 }
 
@@ -67,6 +68,10 @@ func (m *member) use(ctx context.Context, fn func(context.Context, *member, *ses
 		return pkcs11.ErrBusy
 	}
 	defer m.gate.leave()
+	return m.watched(ctx, func(ctx context.Context) error { return m.tryUse(ctx, fn) })
+}
+
+func (m *member) tryUse(ctx context.Context, fn func(context.Context, *member, *session) error) error {
 	for again := true; ; again = false {
 		s, err := m.connect(ctx)
 		if err != nil {

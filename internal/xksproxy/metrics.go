@@ -23,10 +23,11 @@ type metrics struct {
 	members   *prometheus.GaugeVec
 	reloads   *prometheus.CounterVec
 	expires   prometheus.Gauge
+	tokens    tokenMetrics
 }
 
 func newMetrics(registry *prometheus.Registry) *metrics {
-	const namespace = "xks_proxy"
+	const namespace = "kastellan_proxy"
 	m := &metrics{
 		registry: registry,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -51,7 +52,9 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 		expires: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "certificate_expires_seconds", Help: "When the TLS certificate expires, in seconds since 1970.",
 		}),
+		tokens: newTokenMetrics(namespace),
 	}
+	registry.MustRegister(m.tokens.all()...)
 	registry.MustRegister(m.requests, m.encrypted, m.latency, m.inFlight, m.members, m.reloads, m.expires)
 	return m
 }
@@ -80,6 +83,12 @@ func (m *metrics) forgetRing(ring string) {
 	m.members.DeletePartialMatch(prometheus.Labels{"ring": ring})
 }
 
+// forgetTokens takes away what is known of the tokens of a ring that is no more.
+func (m *metrics) forgetTokens(ring string) {
+	m.forgetRing(ring)
+	m.tokens.forget(ring)
+}
+
 // MetricsHandler serves the metrics in Prometheus' text format. It has no authentication
 // and does not belong on a public listener. The states of key managers are no older
 // than the configured cache: KMS asks every few minutes at best, and not at all while
@@ -104,4 +113,9 @@ func (p *Proxy) lookAtRings(ctx context.Context) {
 		wg.Go(func() { _, _ = ring.health(ctx, st.cfg.HealthCache) })
 	}
 	wg.Wait()
+	for _, ring := range st.rings {
+		if t, ok := ring.Ring.(*tokenRing); ok {
+			t.showRestarts()
+		}
+	}
 }

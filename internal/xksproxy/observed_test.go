@@ -62,7 +62,7 @@ func TestMetricsShowAKeyManagerThatDiedWhileNobodyAsked(t *testing.T) {
 	p := newProxy(t, cfg)
 	p.Warm(t.Context())
 	state := func(state string) string {
-		return `xks_proxy_key_manager_state{member="a",ring="hsm",state="` + state + `"} 1`
+		return `kastellan_proxy_key_manager_state{member="a",ring="hsm",state="` + state + `"} 1`
 	}
 	if !strings.Contains(scrape(p), state(xksapi.Active)) {
 		t.Fatal("the token is not shown as active")

@@ -8,12 +8,15 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"kastellan.dev/internal/tracing"
 )
 
 // Proxy answers the XKS Proxy API.
 type Proxy struct {
 	log     *slog.Logger
 	metrics *metrics
+	tracer  *tracing.Tracer // nil: no traces
 
 	reload sync.Mutex // one at a time; guards closed
 	closed bool
@@ -48,7 +51,8 @@ func New(cfg Config) (*Proxy, error) {
 	if registry == nil {
 		registry = prometheus.NewRegistry()
 	}
-	p := &Proxy{log: log, metrics: newMetrics(registry)}
+	p := &Proxy{log: log, metrics: newMetrics(registry), tracer: cfg.Tracer}
+	showBuild(registry, cfg.Version)
 	if err := p.Reload(cfg); err != nil {
 		return nil, err
 	}
@@ -95,7 +99,7 @@ func (p *Proxy) build(cfg Config) *state {
 	for _, rc := range cfg.Rings {
 		r := p.reuse(rc)
 		if r == nil {
-			r = openRing(rc, p.log, p.metrics.sawMembers)
+			r = openRing(rc, p.log, p.metrics)
 		}
 		rings[rc.Name] = r
 		next.rings = append(next.rings, r)
@@ -136,7 +140,7 @@ func (p *Proxy) retire(old *state) {
 				p.log.Error("closing a key ring failed", "ring", r.cfg.Name, "error", err.Error())
 			}
 			if !p.serves(r.cfg.Name) {
-				p.metrics.forgetRing(r.cfg.Name)
+				p.metrics.forgetTokens(r.cfg.Name)
 			}
 		}
 	})

@@ -30,6 +30,7 @@ func (p *Proxy) record(c *call, r *http.Request) {
 	}
 
 	c.lookAtMetadata()
+	defer c.endTrace()
 	attrs := make([]slog.Attr, 0, 20)
 	add := func(key, value string) {
 		if value != "" {
@@ -48,6 +49,7 @@ func (p *Proxy) record(c *call, r *http.Request) {
 	add("sourceVpce", c.metadata.AWSSourceVPCE)
 	add("credential", c.credential)
 	add("remote", r.RemoteAddr)
+	add("traceId", c.span.TraceID())
 	attrs = append(attrs, slog.Int("status", c.status), slog.Float64("latencyMs", float64(took.Microseconds())/1000))
 	if c.err == nil {
 		p.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)

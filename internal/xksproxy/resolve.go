@@ -45,6 +45,12 @@ func (f *File) resolve(out *ServerConfig) error {
 			return &FieldError{"tls", err.Error()}
 		}
 	}
+	if f.Tracing != nil {
+		var err error
+		if out.Tracing, err = f.Tracing.resolve(); err != nil {
+			return err
+		}
+	}
 	for i, r := range f.Rings {
 		ring, err := r.resolve(fmt.Sprintf("rings[%d]", i))
 		if err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"kastellan.dev/internal/tracing/otlp"
 )
 
 // ServerConfig is a proxy with its listeners.
@@ -32,6 +34,9 @@ type ServerConfig struct {
 	// MetricsListen is the address of a listener of its own, plain HTTP, for
 	// GET /metrics and GET /livez; empty means none.
 	MetricsListen string
+
+	// Tracing says where traces go; nil means that there are none. Logger and Version are filled in.
+	Tracing *otlp.Config
 
 	// ShutdownTimeout is how long running requests may take to end; zero means 10 s.
 	ShutdownTimeout time.Duration
@@ -53,6 +58,8 @@ type Server struct {
 	metrics net.Listener // nil: none
 	log     *slog.Logger
 
+	exporter *otlp.Exporter // of traces; nil: none
+
 	mu    sync.Mutex // Reload
 	cfg   ServerConfig
 	stamp string
@@ -71,7 +78,10 @@ func NewServer(cfg ServerConfig) (_ *Server, err error) {
 	if cfg.TLS == nil && !cfg.PlainHTTP {
 		return nil, errors.New("the proxy needs a TLS certificate, unless plain HTTP is asked for")
 	}
-	if s.proxy, err = New(cfg.Proxy); err != nil {
+	if err := s.openTracing(); err != nil {
+		return nil, err
+	}
+	if s.proxy, err = New(s.cfg.Proxy); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -105,7 +115,7 @@ func (s *Server) abandon() error {
 			_ = l.Close()
 		}
 	}
-	return s.proxy.Close(ctx)
+	return errors.Join(s.proxy.Close(ctx), s.closeTracing(ctx))
 }
 
 func onLoopback(addr net.Addr) bool {
@@ -201,6 +211,9 @@ func (s *Server) shutdown(servers []*http.Server) error {
 	if err := s.proxy.Close(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("closing the proxy: %w", err))
 	}
+	if err := s.closeTracing(ctx); err != nil {
+		s.log.Warn("the last spans could not be sent", "error", err.Error())
+	}
 	return errors.Join(errs...)
 }
 
@@ -219,6 +232,9 @@ func (s *Server) Reload(cfg ServerConfig) error {
 	defer s.mu.Unlock()
 	if cfg.Listen != s.cfg.Listen || cfg.MetricsListen != s.cfg.MetricsListen || (cfg.TLS == nil) != (s.cfg.TLS == nil) {
 		return errors.New("the addresses to listen on, and whether there is TLS, need a restart")
+	}
+	if !sameTracing(cfg.Tracing, s.cfg.Tracing) {
+		return errTracingRestart
 	}
 	var next *tls.Config
 	stamp := ""

@@ -274,7 +274,7 @@ func TestMetricsAreOnTheirOwnListenerOnly(t *testing.T) {
 		return resp.StatusCode, string(body)
 	}
 	plain := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	if status, body := get(plain, "http://"+p.MetricsAddr().String()+"/metrics"); status != http.StatusOK || !strings.Contains(body, "xks_proxy_certificate_expires_seconds") {
+	if status, body := get(plain, "http://"+p.MetricsAddr().String()+"/metrics"); status != http.StatusOK || !strings.Contains(body, "kastellan_proxy_certificate_expires_seconds") {
 		t.Errorf("%d %s", status, body)
 	}
 	if status, _ := get(plain, "http://"+p.MetricsAddr().String()+"/livez"); status != http.StatusOK {

@@ -13,6 +13,7 @@ import (
 
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/secret"
+	"kastellan.dev/internal/tracing"
 	"kastellan.dev/internal/xksapi"
 	"kastellan.dev/internal/xksproxy/keyfile"
 )
@@ -41,6 +42,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registry receives the metrics; nil means one of the proxy's own. Reload keeps the first.
 	Registry *prometheus.Registry
+	// Tracer begins the traces of requests; nil means there are none. Reload keeps the first.
+	Tracer *tracing.Tracer
 	// Now is the clock for signatures; nil means time.Now.
 	Now func() time.Time
 }

@@ -31,11 +31,11 @@ type sharedRing struct {
 	members []Member
 }
 
-func openRing(cfg RingConfig, log *slog.Logger, seen func(string, []Member)) *sharedRing {
-	r := &sharedRing{cfg: cfg, seen: seen, log: log.With("ring", cfg.Name)}
+func openRing(cfg RingConfig, log *slog.Logger, m *metrics) *sharedRing {
+	r := &sharedRing{cfg: cfg, seen: m.sawMembers, log: log.With("ring", cfg.Name)}
 	switch {
 	case cfg.Tokens != nil:
-		r.Ring = newTokenRing(*cfg.Tokens, r.log)
+		r.Ring = newTokenRing(*cfg.Tokens, r.log, m.tokens.of(cfg.Name))
 	case cfg.Keys != nil:
 		r.Ring = &fileRing{name: cfg.Name, keys: cfg.Keys}
 	default:

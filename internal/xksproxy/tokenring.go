@@ -28,10 +28,10 @@ type tokenRing struct {
 	slow    time.Duration
 }
 
-func newTokenRing(cfg TokenRing, log *slog.Logger) *tokenRing {
+func newTokenRing(cfg TokenRing, log *slog.Logger, metrics tokenMetrics) *tokenRing {
 	r := &tokenRing{slow: cfg.SlowAfter}
 	for _, m := range cfg.Members {
-		r.members = append(r.members, newMember(m, cfg, log))
+		r.members = append(r.members, newMember(m, cfg, log, metrics))
 	}
 	return r
 }

@@ -266,7 +266,7 @@ func (c *Connection) level(ctx context.Context, logins []*login, trace *keystore
 			}
 		}
 		err := step(trace, "synchronise keys", l.decl.ID, func() (string, error) {
-			err := c.pull(ctx, l, peers)
+			err := c.resynchronise(ctx, l, peers)
 			return fmt.Sprintf("%d keys", l.keyCount()), err
 		})
 		if err != nil {

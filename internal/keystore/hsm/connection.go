@@ -51,7 +51,7 @@ func (k *Kind) newConnection(cfg keystore.Config, cluster cloudhsm.Cluster, pw k
 	}
 	for _, decl := range cluster.Members {
 		m := k.newMember(cfg.ID, cluster, decl)
-		m.counters = k.metrics.counters(cfg.ID, decl.ID)
+		m.meters = k.metrics.of(cfg.ID, decl.ID)
 		c.members = append(c.members, m)
 	}
 	return c

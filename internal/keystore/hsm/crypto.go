@@ -9,12 +9,13 @@ import (
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/tracing"
 )
 
 // Encrypt implements keystore.Store.
-func (c *Connection) Encrypt(ctx context.Context, _ keystore.Call, key keystore.Key, dst, plaintext, aad []byte) ([]byte, error) {
+func (c *Connection) Encrypt(ctx context.Context, call keystore.Call, key keystore.Key, dst, plaintext, aad []byte) ([]byte, error) {
 	var sealed pkcs11.GCM
-	err := c.withKey(ctx, "Encrypt", key, func(ctx context.Context, l *login, h pkcs11.Handle) (err error) {
+	err := c.withKey(ctx, call, "Encrypt", key, func(ctx context.Context, l *login, h pkcs11.Handle) (err error) {
 		sealed, err = l.token.EncryptGCM(ctx, h, plaintext, aad)
 		return err
 	})
@@ -29,13 +30,13 @@ func (c *Connection) Encrypt(ctx context.Context, _ keystore.Call, key keystore.
 }
 
 // Decrypt implements keystore.Store.
-func (c *Connection) Decrypt(ctx context.Context, _ keystore.Call, key keystore.Key, body, aad []byte) ([]byte, error) {
+func (c *Connection) Decrypt(ctx context.Context, call keystore.Call, key keystore.Key, body, aad []byte) ([]byte, error) {
 	sealed, ok := parseBody(body)
 	if !ok {
 		return nil, kmsapi.Errorf(kmsapi.InvalidCiphertext, "")
 	}
 	var plaintext []byte
-	err := c.withKey(ctx, "Decrypt", key, func(ctx context.Context, l *login, h pkcs11.Handle) (err error) {
+	err := c.withKey(ctx, call, "Decrypt", key, func(ctx context.Context, l *login, h pkcs11.Handle) (err error) {
 		plaintext, err = l.token.DecryptGCM(ctx, h, sealed, aad)
 		return err
 	})
@@ -43,9 +44,9 @@ func (c *Connection) Decrypt(ctx context.Context, _ keystore.Call, key keystore.
 }
 
 // Random implements keystore.Randomizer.
-func (c *Connection) Random(ctx context.Context, _ keystore.Call, n int) ([]byte, error) {
+func (c *Connection) Random(ctx context.Context, call keystore.Call, n int) ([]byte, error) {
 	var out []byte
-	err := c.run(ctx, randomOperation, "", func(ctx context.Context, l *login) (err error) {
+	err := c.run(ctx, call, randomOperation, "", func(ctx context.Context, l *login) (err error) {
 		out, err = l.token.Random(ctx, n)
 		return err
 	})
@@ -53,8 +54,8 @@ func (c *Connection) Random(ctx context.Context, _ keystore.Call, n int) ([]byte
 }
 
 // withKey runs use with the key's object on one member after the other until it succeeds.
-func (c *Connection) withKey(ctx context.Context, operation string, key keystore.Key, use func(context.Context, *login, pkcs11.Handle) error) error {
-	return c.run(ctx, operation, key.ID, func(ctx context.Context, l *login) error {
+func (c *Connection) withKey(ctx context.Context, call keystore.Call, operation string, key keystore.Key, use func(context.Context, *login, pkcs11.Handle) error) error {
+	return c.run(ctx, call, operation, key.ID, func(ctx context.Context, l *login) error {
 		h, err := l.handle(ctx, key.ID, key.Data)
 		if err != nil {
 			return err
@@ -97,6 +98,7 @@ func (l *login) explain(ctx context.Context, h pkcs11.Handle, key keystore.Key, 
 
 // tally is what members said in the course of one call.
 type tally struct {
+	operation, requestID        string
 	tried                       uint32 // a bit for each member: there are cloudhsm.MaxMembers at most
 	attempts, busy, missing     int
 	last                        error
@@ -105,12 +107,12 @@ type tally struct {
 
 // run tries one member after the other, the least busy ones first, until one
 // does the call or all were tried.
-func (c *Connection) run(ctx context.Context, operation, keyID string, try func(context.Context, *login) error) error {
+func (c *Connection) run(ctx context.Context, call keystore.Call, operation, keyID string, try func(context.Context, *login) error) error {
 	if !c.enter() {
 		return notConnected()
 	}
 	defer c.leave()
-	var t tally
+	t := tally{operation: operation, requestID: call.RequestID}
 	for ctx.Err() == nil {
 		settled := c.isSettled()
 		l, others := c.pick(&t)
@@ -124,7 +126,7 @@ func (c *Connection) run(ctx context.Context, operation, keyID string, try func(
 		if t.attempts++; t.attempts > 1 {
 			c.failovers.Inc()
 		}
-		err := l.attempt(ctx, others, try)
+		err := l.attempt(ctx, operation, others, try)
 		var told *kmsapi.Error
 		if err == nil || errors.As(err, &told) {
 			l.count(err)
@@ -134,7 +136,7 @@ func (c *Connection) run(ctx context.Context, operation, keyID string, try func(
 			t.note(l, err)
 		}
 	}
-	return t.verdict(ctx, operation, keyID)
+	return t.verdict(ctx, keyID)
 }
 
 // pick chooses the member that has least to do among those that serve and
@@ -195,7 +197,7 @@ func (c *Connection) isSettled() bool {
 
 // attempt makes one try. While there are other members, it has half of the
 // time that is left, so that a member that hangs does not use up the caller's.
-func (l *login) attempt(ctx context.Context, others bool, try func(context.Context, *login) error) error {
+func (l *login) attempt(ctx context.Context, operation string, others bool, try func(context.Context, *login) error) error {
 	if deadline, ok := ctx.Deadline(); ok && others {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
@@ -203,7 +205,13 @@ func (l *login) attempt(ctx context.Context, others bool, try func(context.Conte
 	}
 	l.running.Add(1)
 	defer l.running.Add(-1)
-	return try(ctx, l)
+	ctx, span := tracing.Start(ctx, "HSM "+operation)
+	started := time.Now()
+	err := try(ctx, l)
+	l.meters.took(operation, time.Since(started))
+	span.Set(tracing.Member, l.decl.ID)
+	span.End(pkcs11.Class(err))
+	return err
 }
 
 func (l *login) count(err error) {
@@ -211,49 +219,52 @@ func (l *login) count(err error) {
 	if err != nil {
 		outcome = outcomeRefused
 	}
-	l.counters[outcome].Inc()
+	l.meters.outcomes[outcome].Inc()
 }
 
 // note draws the consequences of a failure for the member.
 func (t *tally) note(l *login, err error) {
 	t.last = fmt.Errorf("%s: %w", l.decl.ID, err)
+	outcome := outcomeFailed
 	switch {
 	case errors.Is(err, errKeyMissing):
 		t.missing++
-		l.counters[outcomeMissing].Inc()
+		outcome = outcomeMissing
 		l.lag()
 	case isBusy(err):
 		t.busy++
-		l.counters[outcomeBusy].Inc()
+		outcome = outcomeBusy
 	case isLost(err):
 		t.someUnreachable = true
-		l.counters[outcomeLost].Inc()
+		outcome = outcomeLost
 		l.lose(l, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		t.someUnreachable = true
-		l.counters[outcomeLost].Inc()
+		outcome = outcomeLost
 		l.kick()
 	default:
 		t.lastFailed = true
-		l.counters[outcomeFailed].Inc()
 	}
+	l.meters.outcomes[outcome].Inc()
+	l.meters.errors.WithLabelValues(errorClass(err)).Inc()
+	l.log.Warn("an HSM failed a request", "requestId", t.requestID, "operation", t.operation, "outcome", outcome, "error", err)
 }
 
 // verdict is what the caller is told when no member did the call.
-func (t *tally) verdict(ctx context.Context, operation, keyID string) error {
+func (t *tally) verdict(ctx context.Context, keyID string) error {
 	if err := ctx.Err(); errors.Is(err, context.Canceled) {
 		return fmt.Errorf("waiting for an HSM: %w", err)
 	}
 	switch {
 	case t.busy > 0:
-		return saturated().Because(t.last)
+		return saturated().Because(fmt.Errorf("%w: %w", keystore.ErrBusy, t.last))
 	case t.lastFailed:
-		return fmt.Errorf("no HSM did the %s: %w", operation, t.last)
+		return fmt.Errorf("no HSM did the %s: %w", t.operation, t.last)
 	case t.missing > 0 && !t.someUnreachable:
 		return missingKey(keyID).Because(t.last)
 	case t.last == nil:
-		return unreachable(operation).Because(errors.Join(errors.New("no HSM is in service"), ctx.Err()))
+		return unreachable(t.operation).Because(errors.Join(errors.New("no HSM is in service"), ctx.Err()))
 	default:
-		return unreachable(operation).Because(t.last)
+		return unreachable(t.operation).Because(t.last)
 	}
 }

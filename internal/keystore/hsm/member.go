@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"kastellan.dev/internal/cloudhsm"
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/secret"
@@ -33,7 +31,7 @@ type member struct {
 	keyLabel string // of the cluster key; empty where the module replicates
 	log      *slog.Logger
 	open     func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error)
-	counters map[string]prometheus.Counter
+	meters   memberMeters
 
 	serving atomic.Pointer[login] // nil: the member does not serve
 	running atomic.Int64          // operations on it right now

@@ -1,9 +1,13 @@
 package hsm
 
 import (
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"kastellan.dev/internal/pkcs11"
 )
 
 // Outcomes of an operation on a member.
@@ -18,13 +22,13 @@ const (
 
 var outcomes = []string{outcomeOK, outcomeRefused, outcomeMissing, outcomeBusy, outcomeLost, outcomeFailed}
 
-var upDesc = prometheus.NewDesc("kastellan_hsm_member_up",
-	"Whether the HSM serves the key store (1) or not (0).", []string{"key_store", "cluster", "member"}, nil)
-
-// metrics are the collectors of all HSM key stores of a process. Whether
-// members serve is read off the open connections when somebody asks.
+// metrics are the collectors of all HSM key stores of a process. How the
+// members are is read off the open connections when somebody asks.
 type metrics struct {
 	operations *prometheus.CounterVec
+	errors     *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+	resyncs    *prometheus.CounterVec
 	failovers  *prometheus.CounterVec
 
 	mu   sync.Mutex
@@ -35,16 +39,26 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kastellan_hsm_operations_total", Help: "Cryptographic operations by HSM and outcome.",
-		}, []string{"key_store", "member", "outcome"}),
+		}, []string{"custom_key_store_id", "member", "outcome"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kastellan_hsm_errors_total", Help: "Cryptographic operations that failed on an HSM, by its CKR_ return value or another reason.",
+		}, []string{"custom_key_store_id", "member", "class"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "kastellan_hsm_operation_duration_seconds", Help: "Time that cryptographic operations took on an HSM, waiting for a session included.",
+			Buckets: []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5},
+		}, []string{"custom_key_store_id", "member", "operation"}),
+		resyncs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kastellan_hsm_resynchronisations_total", Help: "Comparisons of an HSM's keys with those of its peers, by whether it has got what it lacked.",
+		}, []string{"custom_key_store_id", "member", "result"}),
 		failovers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kastellan_hsm_failovers_total", Help: "Operations that were repeated on another HSM.",
-		}, []string{"key_store"}),
+		}, []string{"custom_key_store_id"}),
 		open: make(map[*Connection]bool),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.operations, m.failovers, m} {
+	for _, c := range []prometheus.Collector{m.operations, m.errors, m.duration, m.resyncs, m.failovers, m} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -52,13 +66,44 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// counters are one member's, looked up once.
-func (m *metrics) counters(store, member string) map[string]prometheus.Counter {
-	out := make(map[string]prometheus.Counter, len(outcomes))
+// memberMeters are one member's metrics, looked up once as far as success needs them.
+type memberMeters struct {
+	outcomes  map[string]prometheus.Counter
+	errors    *prometheus.CounterVec // by class
+	resyncs   *prometheus.CounterVec // by result
+	durations map[string]prometheus.Observer
+}
+
+func (m *metrics) of(store, member string) memberMeters {
+	labels := prometheus.Labels{"custom_key_store_id": store, "member": member}
+	duration := m.duration.MustCurryWith(labels)
+	out := memberMeters{
+		outcomes: make(map[string]prometheus.Counter), durations: make(map[string]prometheus.Observer),
+		errors: m.errors.MustCurryWith(labels), resyncs: m.resyncs.MustCurryWith(labels),
+	}
 	for _, o := range outcomes {
-		out[o] = m.operations.WithLabelValues(store, member, o)
+		out.outcomes[o] = m.operations.WithLabelValues(store, member, o)
+	}
+	for _, operation := range []string{"Encrypt", "Decrypt", randomOperation} {
+		out.durations[operation] = duration.WithLabelValues(operation)
 	}
 	return out
+}
+
+func (m *memberMeters) took(operation string, took time.Duration) {
+	m.durations[operation].Observe(took.Seconds())
+}
+
+// errorClass is what a failure counts as.
+func errorClass(err error) string {
+	switch {
+	case errors.Is(err, errKeyMissing):
+		return "key-missing"
+	case errors.Is(err, errSick):
+		return "sick"
+	default:
+		return pkcs11.Class(err)
+	}
 }
 
 func (m *metrics) opened(c *Connection) {
@@ -71,29 +116,4 @@ func (m *metrics) closed(c *Connection) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.open, c)
-}
-
-// Describe implements prometheus.Collector.
-func (m *metrics) Describe(ch chan<- *prometheus.Desc) { ch <- upDesc }
-
-// Collect implements prometheus.Collector. While one connection of a store takes
-// over from another one, a member that serves either counts as up.
-func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	type place struct{ store, cluster, member string }
-	up := make(map[place]float64)
-	m.mu.Lock()
-	for c := range m.open {
-		for _, member := range c.members {
-			at := place{c.cfg.ID, c.cluster.ID, member.decl.ID}
-			value := 0.0
-			if member.serving.Load() != nil {
-				value = 1
-			}
-			up[at] = max(up[at], value)
-		}
-	}
-	m.mu.Unlock()
-	for at, value := range up {
-		ch <- prometheus.MustNewConstMetric(upDesc, prometheus.GaugeValue, value, at.store, at.cluster, at.member)
-	}
 }

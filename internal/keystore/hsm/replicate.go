@@ -44,6 +44,17 @@ func (c *Connection) isKMSKey(o pkcs11.Object) bool {
 	return len(o.ID) > 0 && o.Label == kmsapi.KeyARN(c.cfg.Region, c.cfg.Account, string(o.ID))
 }
 
+// resynchronise is pull, counted.
+func (c *Connection) resynchronise(ctx context.Context, l *login, peers []*login) error {
+	err := c.pull(ctx, l, peers)
+	result := outcomeOK
+	if err != nil {
+		result = outcomeFailed
+	}
+	l.meters.resyncs.WithLabelValues(result).Inc()
+	return err
+}
+
 // pull copies to a member the KMS keys that it lacks and any of the peers has. A
 // key that cannot be copied at all is left out and reported; a peer
 // that is lost is an error, and so is the member's own loss.

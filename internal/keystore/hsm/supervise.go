@@ -60,7 +60,7 @@ func (c *Connection) bringUp(ctx context.Context, m *member) error {
 	if err := c.alignWith(ctx, l, peers); err != nil {
 		return err
 	}
-	if err := c.pull(ctx, l, peers); err != nil {
+	if err := c.resynchronise(ctx, l, peers); err != nil {
 		return err
 	}
 	m.behind.Store(false)
@@ -141,7 +141,7 @@ func (c *Connection) lookAfter(ctx context.Context, l *login) {
 		err = c.alignWith(ctx, l, peers)
 	}
 	if err == nil {
-		err = c.pull(ctx, l, peers)
+		err = c.resynchronise(ctx, l, peers)
 	}
 	if err == nil || ctx.Err() != nil {
 		return

@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptrace"
 	"time"
 
 	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/tracing"
 	"kastellan.dev/internal/xksapi"
 )
 
@@ -28,13 +30,13 @@ var (
 
 // request is a call to the proxy.
 type request struct {
-	op           operation
-	kmsOperation string
-	externalKey  string          // empty for health
-	in           any             // body, to be encoded
-	out          any             // where the answer goes
-	check        func() error    // holds out against the specification; nil: nothing is to be checked
-	trace        *keystore.Trace // nil unless the call is part of connecting
+	op          operation
+	call        keystore.Call
+	externalKey string          // empty for health
+	in          any             // body, to be encoded
+	out         any             // where the answer goes
+	check       func() error    // holds out against the specification; nil: nothing is to be checked
+	trace       *keystore.Trace // nil unless the call is part of connecting
 }
 
 // do calls the proxy, and once more if the network timed out. It fails with a
@@ -50,9 +52,26 @@ func (l *link) do(ctx context.Context, r request) error {
 		err = r.check()
 	}
 	if ctx.Err() == nil || err == nil {
-		l.metrics.called(l.storeID, r, time.Since(started), err)
+		took := time.Since(started)
+		l.metrics.called(l.storeID, r, took, err)
+		l.report(ctx, r, took, err)
 	}
 	return err
+}
+
+// report logs a call that failed with the id by which the proxy's log knows it. Of polls
+// only changes are news, and of connecting there is evidence.
+func (l *link) report(ctx context.Context, r request, took time.Duration, err error) {
+	if err == nil || r.op == opHealth {
+		return
+	}
+	level, errorType, exception := slog.LevelWarn, "", ""
+	if errorType, exception = classify(err); errorType == nonRetryable {
+		level = slog.LevelInfo
+	}
+	l.log.LogAttrs(ctx, level, "a call to the external key store proxy failed",
+		slog.String("requestId", r.call.RequestID), slog.String("kmsOperation", r.call.Operation), slog.String("xksOperation", r.op.name),
+		slog.String("errorType", errorType), slog.String("exception", exception), slog.Duration("took", took), slog.String("error", err.Error()))
 }
 
 // attempt makes one request within the time that one may take.
@@ -61,9 +80,14 @@ func (l *link) attempt(parent context.Context, r request, body []byte) error {
 	w := &watch{trace: r.trace, started: time.Now()}
 	ctx, cancel := context.WithTimeout(parent, l.timeout)
 	defer cancel()
+	ctx, span := tracing.StartCall(ctx, "XKS "+r.op.name)
+	span.Set(tracing.RequestID, r.call.RequestID)
+	span.Set(tracing.StoreID, l.storeID)
+	span.Set(tracing.XksKeyID, r.externalKey)
 	err := l.exchange(httptrace.WithClientTrace(ctx, w.hooks()), r, body, w)
 	if err == nil {
 		w.finish(nil)
+		span.End("")
 		return nil
 	}
 	if parent.Err() != nil {
@@ -72,6 +96,8 @@ func (l *link) attempt(parent context.Context, r request, body []byte) error {
 		err = w.classify(err, ctx.Err() != nil)
 	}
 	w.finish(err)
+	_, exception := classify(err)
+	span.End(exception)
 	if remote := w.remote(); remote != "" && isOutcome(err, timedOut) {
 		l.route.Silent(remote, w.started)
 	}
@@ -126,6 +152,8 @@ func (l *link) newRequest(ctx context.Context, r request, body []byte) *http.Req
 		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
 	}).WithContext(ctx)
 	l.signer.Sign(req, body, l.now())
+	// After signing: what goes on to another tracing system may be changed on the way.
+	tracing.Inject(ctx, req.Header)
 	return req
 }
 
@@ -133,7 +161,7 @@ func (l *link) newRequest(ctx context.Context, r request, body []byte) *http.Req
 func (l *link) health(ctx context.Context, call keystore.Call, trace *keystore.Trace) (*xksapi.HealthResponse, error) {
 	out := new(xksapi.HealthResponse)
 	err := l.do(ctx, request{
-		op: opHealth, kmsOperation: call.Operation, out: out, trace: trace,
+		op: opHealth, call: call, out: out, trace: trace,
 		in: &xksapi.HealthRequest{RequestMetadata: &xksapi.RequestMetadata{KMSOperation: call.Operation, KMSRequestID: call.RequestID}},
 		check: func() error {
 			end := trace.Step("check key managers", l.host)

@@ -51,7 +51,7 @@ func newConnection(k *Kind, l *link) *connection {
 
 // enter admits a call, which ends with leave. How many requests a store gets in
 // a second is the domain's to limit; here it is how many are under way.
-func (c *connection) enter(ctx context.Context, operation string, closed kmsapi.Code) error {
+func (c *connection) enter(ctx context.Context, closed kmsapi.Code) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("asking the external key store proxy: %w", err)
 	}
@@ -61,7 +61,7 @@ func (c *connection) enter(ctx context.Context, operation string, closed kmsapi.
 	select {
 	case c.slots <- struct{}{}:
 	default:
-		return c.throttle(operation)
+		return throttled()
 	}
 	if c.closed.Load() {
 		c.leave()
@@ -72,8 +72,7 @@ func (c *connection) enter(ctx context.Context, operation string, closed kmsapi.
 
 func (c *connection) leave() { <-c.slots }
 
-func (c *connection) throttle(operation string) error {
-	c.metrics.throttled(c.link.storeID, operation)
+func throttled() error {
 	return kmsapi.Errorf(kmsapi.Throttling, "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.")
 }
 
@@ -87,13 +86,13 @@ func (c *connection) CreateKey(ctx context.Context, call keystore.Call, key keys
 	if key.XksKeyID == "." || key.XksKeyID == ".." {
 		return keystore.Material{}, kmsapi.Errorf(kmsapi.XksKeyNotFound, "No external key can have this identifier.")
 	}
-	if err := c.enter(ctx, call.Operation, kmsapi.CustomKeyStoreInvalidState); err != nil {
+	if err := c.enter(ctx, kmsapi.CustomKeyStoreInvalidState); err != nil {
 		return keystore.Material{}, err
 	}
 	defer c.leave()
 	var out xksapi.MetadataResponse
 	err := c.link.do(ctx, request{
-		op: opMetadata, kmsOperation: call.Operation, externalKey: key.XksKeyID,
+		op: opMetadata, call: call, externalKey: key.XksKeyID,
 		in: &xksapi.MetadataRequest{RequestMetadata: metadataOf(call)}, out: &out,
 		check: func() error { return checkMetadata(&out) },
 	})
@@ -115,7 +114,7 @@ func (c *connection) Encrypt(ctx context.Context, call keystore.Call, key keysto
 	if len(plaintext) > maxPlaintext || len(aad) > xksapi.MaxAAD {
 		return nil, fmt.Errorf("a plaintext of %d bytes with %d bytes of authenticated data is too long for an external key store", len(plaintext), len(aad))
 	}
-	if err := c.enter(ctx, call.Operation, kmsapi.KMSInvalidState); err != nil {
+	if err := c.enter(ctx, kmsapi.KMSInvalidState); err != nil {
 		return nil, err
 	}
 	defer c.leave()
@@ -127,7 +126,7 @@ func (c *connection) Encrypt(ctx context.Context, call keystore.Call, key keysto
 	var out xksapi.EncryptResponse
 	var p parts
 	err = c.link.do(ctx, request{
-		op: opEncrypt, kmsOperation: call.Operation, externalKey: key.XksKeyID, out: &out,
+		op: opEncrypt, call: call, externalKey: key.XksKeyID, out: &out,
 		in: &xksapi.EncryptRequest{
 			RequestMetadata: metadataFor(call, key), Plaintext: inner, AdditionalAuthenticatedData: aad,
 			EncryptionAlgorithm: xksapi.AlgorithmAESGCM, CiphertextDataIntegrityValueAlgorithm: xksapi.AlgorithmSHA256,
@@ -154,7 +153,7 @@ func (c *connection) Decrypt(ctx context.Context, call keystore.Call, key keysto
 	if len(aad) > xksapi.MaxAAD {
 		return nil, fmt.Errorf("%d bytes of authenticated data are too long for an external key store", len(aad))
 	}
-	if err := c.enter(ctx, call.Operation, kmsapi.KMSInvalidState); err != nil {
+	if err := c.enter(ctx, kmsapi.KMSInvalidState); err != nil {
 		return nil, err
 	}
 	defer c.leave()
@@ -164,7 +163,7 @@ func (c *connection) Decrypt(ctx context.Context, call keystore.Call, key keysto
 	}
 	var out xksapi.DecryptResponse
 	err = c.link.do(ctx, request{
-		op: opDecrypt, kmsOperation: call.Operation, externalKey: key.XksKeyID, out: &out,
+		op: opDecrypt, call: call, externalKey: key.XksKeyID, out: &out,
 		in: &xksapi.DecryptRequest{
 			RequestMetadata: metadataFor(call, key), EncryptionAlgorithm: xksapi.AlgorithmAESGCM, AdditionalAuthenticatedData: aad,
 			Ciphertext: p.ciphertext, InitializationVector: p.iv, AuthenticationTag: p.tag, CiphertextMetadata: p.metadata,

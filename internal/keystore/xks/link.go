@@ -3,6 +3,7 @@ package xks
 import (
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -26,6 +27,7 @@ type link struct {
 	route     route
 	transport *http.Transport
 	metrics   *metrics
+	log       *slog.Logger
 }
 
 // route makes connections to a proxy.
@@ -90,6 +92,7 @@ func (k *Kind) newLink(cfg keystore.Config, r route) *link {
 	name := hostOf(cfg.XKS)
 	return &link{
 		storeID: cfg.ID, host: name, path: cfg.XKS.URIPath, timeout: k.cfg.Timeout, now: k.cfg.Now, route: r, metrics: k.metrics,
+		log: k.log.With("keyStore", cfg.ID),
 		signer: &sigv4.Signer{
 			Credentials: sigv4.Credentials{AccessKeyID: cfg.XKS.AccessKeyID, Secret: cfg.XKS.SecretAccessKey},
 			Service:     xksapi.Service, Region: cfg.Region, SignedHeaders: []string{"host", "x-amz-date"},

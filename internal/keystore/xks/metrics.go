@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/xksapi"
 )
 
@@ -18,7 +19,6 @@ type metrics struct {
 	latency     *prometheus.HistogramVec
 	states      *prometheus.GaugeVec
 	certificate *prometheus.GaugeVec
-	throttles   *prometheus.CounterVec
 
 	mu    sync.Mutex
 	users map[string]int // connections by store: one may replace another
@@ -28,26 +28,23 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kastellan_xks_proxy_errors_total", Help: "Calls to external key store proxies that failed.",
-		}, []string{"key_store", "operation", "xks_operation", "error_type", "exception"}),
+		}, []string{"custom_key_store_id", "kms_operation", "xks_operation", "key_spec", "error_type", "exception_name"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "kastellan_xks_proxy_latency_seconds", Help: "Time that calls to external key store proxies took, second tries included.",
 			Buckets: []float64{.001, .0025, .005, .01, .02, .035, .05, .075, .1, .15, .2, .25, .5},
-		}, []string{"key_store", "operation", "xks_operation"}),
+		}, []string{"custom_key_store_id", "kms_operation", "xks_operation", "key_spec"}),
 		states: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "kastellan_xks_external_key_manager_states", Help: "External key managers by health state, as the proxy last said.",
-		}, []string{"key_store", "state"}),
+		}, []string{"custom_key_store_id", "state"}),
 		certificate: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "kastellan_xks_proxy_certificate_days_to_expire", Help: "Days that the certificate of the external key store proxy is good for.",
-		}, []string{"key_store", "certificate"}),
-		throttles: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "kastellan_xks_throttles_total", Help: "Requests that KMS itself throttled for an external key store.",
-		}, []string{"key_store", "operation"}),
+		}, []string{"custom_key_store_id", "certificate_name"}),
 		users: make(map[string]int),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.errors, m.latency, m.states, m.certificate, m.throttles} {
+	for _, c := range []prometheus.Collector{m.errors, m.latency, m.states, m.certificate} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -57,25 +54,46 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 
 // called notes a call to a proxy.
 func (m *metrics) called(store string, r request, took time.Duration, err error) {
-	m.latency.WithLabelValues(store, r.kmsOperation, r.op.name).Observe(took.Seconds())
-	var pe *proxyError
-	if !errors.As(err, &pe) || pe.outcome == allUnavailable { // the latter the states tell
+	m.latency.WithLabelValues(store, r.call.Operation, r.op.name, r.keySpec()).Observe(took.Seconds())
+	if err == nil || isOutcome(err, allUnavailable) { // the latter the states tell
 		return
 	}
-	kind, exception := "non-retryable", "XksProxyUnreachableException"
+	if errorType, exception := classify(err); errorType != "" {
+		m.errors.WithLabelValues(store, r.call.Operation, r.op.name, r.keySpec(), errorType, exception).Inc()
+	}
+}
+
+// keySpec is that of all keys in external key stores; health requests are about none.
+func (r request) keySpec() string {
+	if r.op == opHealth {
+		return ""
+	}
+	return string(kmsapi.SymmetricDefault)
+}
+
+// The types of errors of AWS's metric.
+const (
+	retryable    = "retryable"
+	nonRetryable = "non-retryable"
+)
+
+// classify gives type and exception of an error as AWS's metric has them. An error that is not the
+// proxy's has no type.
+func classify(err error) (errorType, exception string) {
+	var pe *proxyError
+	if !errors.As(err, &pe) {
+		return "", "Canceled"
+	}
+	errorType, exception = nonRetryable, "XksProxyUnreachableException"
 	if meanings[pe.outcome].retryable {
-		kind = "retryable"
+		errorType = retryable
 	}
 	if _, ok := xksapi.ErrorName(pe.outcome).Status(); ok {
 		exception = string(pe.outcome)
 	} else if pe.outcome == malformed {
 		exception = "XksProxyInvalidResponseException"
 	}
-	m.errors.WithLabelValues(store, r.kmsOperation, r.op.name, kind, exception).Inc()
-}
-
-func (m *metrics) throttled(store, operation string) {
-	m.throttles.WithLabelValues(store, operation).Inc()
+	return errorType, exception
 }
 
 // sawFleet notes what the proxy says of its key managers.
@@ -124,6 +142,6 @@ func (m *metrics) disconnected(store string) {
 		return
 	}
 	delete(m.users, store)
-	m.states.DeletePartialMatch(prometheus.Labels{"key_store": store})
-	m.certificate.DeletePartialMatch(prometheus.Labels{"key_store": store})
+	m.states.DeletePartialMatch(prometheus.Labels{"custom_key_store_id": store})
+	m.certificate.DeletePartialMatch(prometheus.Labels{"custom_key_store_id": store})
 }

@@ -40,7 +40,7 @@ func values(t *testing.T, registry *prometheus.Registry, name string) map[string
 		for _, m := range family.GetMetric() {
 			var labels []string
 			for _, l := range m.GetLabel() {
-				if l.GetName() != "key_store" {
+				if l.GetName() != "custom_key_store_id" {
 					labels = append(labels, l.GetName()+"="+l.GetValue())
 				}
 			}
@@ -57,22 +57,22 @@ func TestErrorsOfTheProxyAreCounted(t *testing.T) {
 	settled(t, r)
 	k := createKey(t, c)
 	for want, fault := range map[string]xkstest.Fault{
-		"error_type=retryable,exception=ThrottlingException":                  xkstest.Error(xksapi.ThrottlingException),
-		"error_type=non-retryable,exception=KeyNotFoundException":             xkstest.Error(xksapi.KeyNotFoundException),
-		"error_type=retryable,exception=XksProxyUnreachableException":         xkstest.Cut(),
-		"error_type=non-retryable,exception=XksProxyInvalidResponseException": xkstest.Edit(func(out *xksapi.EncryptResponse) { out.Ciphertext[0] ^= 1 }),
+		"error_type=retryable,exception_name=ThrottlingException":                  xkstest.Error(xksapi.ThrottlingException),
+		"error_type=non-retryable,exception_name=KeyNotFoundException":             xkstest.Error(xksapi.KeyNotFoundException),
+		"error_type=retryable,exception_name=XksProxyUnreachableException":         xkstest.Cut(),
+		"error_type=non-retryable,exception_name=XksProxyInvalidResponseException": xkstest.Edit(func(out *xksapi.EncryptResponse) { out.Ciphertext[0] ^= 1 }),
 	} {
 		r.proxy.Fail(xkstest.Encrypt, fault)
 		_, err := c.Encrypt(t.Context(), call("GenerateDataKey"), k, nil, []byte("x"), nil)
 		r.proxy.Heal()
 		wantCode(t, want, err, kmsapi.KMSInvalidState)
-		labels := want + ",operation=GenerateDataKey,xks_operation=Encrypt"
+		labels := want + ",key_spec=SYMMETRIC_DEFAULT,kms_operation=GenerateDataKey,xks_operation=Encrypt"
 		if got := values(t, registry, "kastellan_xks_proxy_errors_total"); got[labels] != 1 {
 			t.Errorf("%s: the errors are %v", labels, got)
 		}
 	}
 	latencies := values(t, registry, "kastellan_xks_proxy_latency_seconds")
-	if latencies["operation=GenerateDataKey,xks_operation=Encrypt"] != 4 || latencies["operation=CreateKey,xks_operation=GetKeyMetadata"] != 1 {
+	if latencies["key_spec=SYMMETRIC_DEFAULT,kms_operation=GenerateDataKey,xks_operation=Encrypt"] != 4 || latencies["key_spec=SYMMETRIC_DEFAULT,kms_operation=CreateKey,xks_operation=GetKeyMetadata"] != 1 {
 		t.Errorf("the latencies are %v", latencies)
 	}
 }
@@ -88,8 +88,8 @@ func TestTimeoutIsCountedOnce(t *testing.T) {
 	r.proxy.Fail(xkstest.Encrypt, r.proxy.Hang())
 	_, err := c.Encrypt(t.Context(), call("Encrypt"), k, nil, []byte("x"), nil)
 	wantCode(t, "Encrypt", err, kmsapi.KMSInvalidState)
-	const labels = "operation=Encrypt,xks_operation=Encrypt"
-	if got := values(t, registry, "kastellan_xks_proxy_errors_total"); got["error_type=retryable,exception=XksProxyUnreachableException,"+labels] != 1 {
+	const labels = "key_spec=SYMMETRIC_DEFAULT,kms_operation=Encrypt,xks_operation=Encrypt"
+	if got := values(t, registry, "kastellan_xks_proxy_errors_total"); got["error_type=retryable,exception_name=XksProxyUnreachableException,"+labels] != 1 {
 		t.Errorf("the errors are %v", got)
 	}
 	if got := values(t, registry, "kastellan_xks_proxy_latency_seconds"); got[labels] != 1 {
@@ -97,7 +97,7 @@ func TestTimeoutIsCountedOnce(t *testing.T) {
 	}
 }
 
-func TestThrottledCallsAreCounted(t *testing.T) {
+func TestThrottledCallsAreNoErrorsOfTheProxy(t *testing.T) {
 	t.Parallel()
 	r, registry := measured(t, func(_ *rig, cfg *xks.Config) { cfg.MaxInFlight = 1 })
 	c := r.connect(t)
@@ -115,8 +115,8 @@ func TestThrottledCallsAreCounted(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if got := values(t, registry, "kastellan_xks_throttles_total"); len(got) != 1 || got["operation=ReEncrypt"] != 1 {
-		t.Errorf("the throttles are %v", got)
+	if got := values(t, registry, "kastellan_xks_proxy_errors_total"); len(got) != 0 {
+		t.Errorf("what KMS itself throttles counts as errors of the proxy: %v", got)
 	}
 }
 
@@ -143,7 +143,7 @@ func TestStoreIsShownWhileItIsConnected(t *testing.T) {
 		s := states()
 		return s["state=Active"] == 1 && s["state=Degraded"] == 2 && s["state=Unavailable"] == 1
 	})
-	if days := certificates()["certificate="+host]; days < 29 || days > 30 {
+	if days := certificates()["certificate_name="+host]; days < 29 || days > 30 {
 		t.Errorf("the certificate is good for %v days", days)
 	}
 	r.proxy.Fleet(xksapi.Unavailable)
