@@ -39,6 +39,7 @@ func New(accounts []Account) (*Directory, error) {
 			roles:     make(map[string]*RoleEntry),
 			policies:  make(map[string]*policy.Document),
 			providers: make(map[string]*Provider),
+			byAccount: make(map[string][]string),
 		},
 		accounts:  make(map[string]bool),
 		aliases:   make(map[string]bool),

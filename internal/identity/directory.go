@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"iter"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ type Directory struct {
 	roles     map[string]*RoleEntry       // by ARN
 	policies  map[string]*policy.Document // managed ones, by ARN
 	providers map[string]*Provider        // by ARN
+	byAccount map[string][]string         // ARNs of providers
 }
 
 // Lookup finds an access key.
@@ -63,10 +65,15 @@ func (d *Directory) ManagedPolicy(arn string) (*policy.Document, bool) {
 	return p, ok
 }
 
-// Provider finds an OpenID Connect provider by its ARN.
-func (d *Directory) Provider(arn string) (*Provider, bool) {
-	p, ok := d.providers[arn]
-	return p, ok
+// Providers are the OpenID Connect providers of an account by their ARNs.
+func (d *Directory) Providers(account string) iter.Seq2[string, *Provider] {
+	return func(yield func(string, *Provider) bool) {
+		for _, arn := range d.byAccount[account] {
+			if !yield(arn, d.providers[arn]) {
+				return
+			}
+		}
+	}
 }
 
 // Source holds the Directory that is in force.
