@@ -9,7 +9,7 @@ type TokenClaims = claims
 
 // Issue makes a token.
 func Issue(sealer rootkey.Sealer, c *TokenClaims) (accessKeyID, secret, token string, err error) {
-	made, err := issue(sealer, c)
+	made, err := issue(sealer, c, 0)
 	if err != nil {
 		return "", "", "", err
 	}

@@ -198,3 +198,20 @@ func TestSessionsOutliveARestart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestATokenIsAsLongAsIsAskedFor(t *testing.T) {
+	t.Parallel()
+	b := openBank(t, nil)
+	for _, size := range []int32{0, 100, 3001, 4096} {
+		out, err := b.as("poor").GetSessionToken(t.Context(), &awssts.GetSessionTokenInput{MinimumSessionTokenSize: &size})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := int32(len(*out.Credentials.SessionToken))
+		if n < size || n > max(size, 500)+4 || *out.SessionTokenSize != n || *out.SessionTokenUtilization != (n*100+4095)/4096 {
+			t.Errorf("%d: %d characters, told %d, %d %%", size, n, *out.SessionTokenSize, *out.SessionTokenUtilization)
+		}
+		_, err = b.kms(static(out.Credentials)).ListKeys(t.Context(), nil)
+		wantError(t, err, "")
+	}
+}
