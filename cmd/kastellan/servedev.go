@@ -55,7 +55,8 @@ func introduce(w io.Writer, s *devmode.Server) error {
 	const aws = "  aws --endpoint-url $AWS_ENDPOINT_URL kms"
 	fmt.Fprintf(&b, "  echo hello > plain\n")
 	fmt.Fprintf(&b, "%s encrypt --key-id %s --plaintext fileb://plain --query CiphertextBlob --output text | base64 -d > sealed\n", aws, firstKey(s.Keys))
-	fmt.Fprintf(&b, "%s decrypt --ciphertext-blob fileb://sealed --query Plaintext --output text | base64 -d\n\n", aws)
+	fmt.Fprintf(&b, "%s decrypt --ciphertext-blob fileb://sealed --query Plaintext --output text | base64 -d\n", aws)
+	fmt.Fprintf(&b, "  aws --endpoint-url $AWS_ENDPOINT_URL sts assume-role --role-arn %s --role-session-name me\n\n", devmode.Role)
 	if s.Ephemeral {
 		fmt.Fprintf(&b, "everything is gone when this ends; --data DIR keeps it (make run ARGS=\"--data DIR\"). Ctrl-C ends it\n")
 	} else {

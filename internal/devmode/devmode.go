@@ -20,6 +20,7 @@ import (
 const (
 	Account         = "000000000000"
 	AccessKeyID     = "AKIAKASTELLANDEV0001"
+	Role            = "arn:aws:iam::" + Account + ":role/dev-encrypt" // the user may assume it
 	SecretAccessKey = "kastellan/dev/not/a/secret/0123456789abc"
 
 	DefaultListen = "127.0.0.1:4599"
@@ -234,6 +235,13 @@ func (s *Server) config(cfg Config, hsm config.HSM) (*config.Config, error) {
 				AccessKeys: []config.AccessKey{{ID: AccessKeyID, Secret: secret.NewText(SecretAccessKey)}},
 				Policies:   []config.Policy{{Document: everything}},
 			}},
+			Roles: []config.Role{{
+				Name:        "dev-encrypt",
+				Description: "may use keys, and nothing else",
+				Trust:       config.Document{Document: trustAccount},
+				Policies:    []config.Policy{{Document: useKeys}},
+				MaxSession:  12 * time.Hour,
+			}},
 		}},
 		HSM: hsm,
 		ExternalKeyStores: config.ExternalKeyStores{
@@ -246,4 +254,10 @@ func (s *Server) config(cfg Config, hsm config.HSM) (*config.Config, error) {
 	}, nil
 }
 
-const everything = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}`
+const (
+	everything = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["kms:*","sts:*"],"Resource":"*"}]}`
+	useKeys    = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["kms:Encrypt","kms:Decrypt","kms:ReEncrypt*","kms:GenerateDataKey*","kms:DescribeKey"],"Resource":"*"}]}`
+
+	trustAccount = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + Account +
+		`:root"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]}]}`
+)
