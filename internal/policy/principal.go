@@ -30,14 +30,14 @@ type principals struct {
 	providers []string
 }
 
-// covers tells whether, and how closely, the principals are those of s. To a
-// Deny it does not matter how closely.
-func (p *principals) covers(s *Subject, e Effect) verdict {
+// covers tells whether, and how closely, the principals are those of s, who may be bounded
+// by a permissions boundary. To a Deny it does not matter how closely.
+func (p *principals) covers(s *Subject, bounded bool, e Effect) verdict {
 	if p.not {
-		if p.excepts(s) {
+		if !bounded && p.excepts(s) {
 			return silent
 		}
-		return direct
+		return direct // IAM leaves nobody out who has a boundary
 	}
 	switch {
 	case s.Account == "":
