@@ -104,6 +104,22 @@ func (m *member) keep(token pkcs11.Token) bool {
 	return true
 }
 
+// renew gives the token up, so that it is opened anew: a module that fails with
+// what takes neither a key nor a password need not recover by itself. SoftHSM2 does
+// not when it has read its token at the moment that another process wrote it.
+func (m *member) renew() {
+	m.mu.Lock()
+	token := m.token
+	m.token = nil
+	m.mu.Unlock()
+	if token == nil {
+		return
+	}
+	if err := token.Close(); err != nil {
+		m.log.Warn("a token could not be closed", "error", err)
+	}
+}
+
 // enter puts the member into a state; why is the reason for one that does not serve.
 func (m *member) enter(state State, why error) {
 	m.mu.Lock()

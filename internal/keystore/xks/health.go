@@ -18,8 +18,8 @@ const warmConnections = 4
 
 // Health is what a connection tells of itself. Times are zero for what never happened.
 type Health struct {
-	LastSuccess time.Time              `json:"lastSuccess"` // when the proxy last said that it can serve
-	LastFailure time.Time              `json:"lastFailure"`
+	LastSuccess time.Time              `json:"lastSuccess,omitzero"` // when the proxy last said that it can serve
+	LastFailure time.Time              `json:"lastFailure,omitzero"`
 	Failure     string                 `json:"failure,omitempty"` // of the last poll; empty if it worked
 	Proxy       *xksapi.HealthResponse `json:"proxy,omitempty"`   // what the proxy last said
 	InFlight    int                    `json:"inFlight"`          // calls under way
