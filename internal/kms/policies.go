@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"kastellan.dev/internal/kmsapi"
@@ -19,7 +20,11 @@ func checkPolicy(document string) error {
 	if len(document) > maxPolicy {
 		return kmsapi.Errorf(kmsapi.LimitExceeded, "The key policy is longer than %d bytes.", maxPolicy)
 	}
-	if _, err := policy.ParseKeyPolicy([]byte(document)); err != nil {
+	_, err := policy.ParseKeyPolicy([]byte(document))
+	switch {
+	case errors.Is(err, policy.ErrPrincipal):
+		return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "Policy contains a statement with one or more invalid principals.").Because(err)
+	case err != nil:
 		return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "The key policy is not valid: %v.", err)
 	}
 	return nil

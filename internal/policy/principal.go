@@ -70,11 +70,19 @@ func (p *principals) excepts(s *Subject) bool {
 	return slices.Contains(p.others, s.ARN) && (s.Role == "" || slices.Contains(p.roles, s.Role))
 }
 
+// ErrPrincipal is what errors.Is finds in errors about something that is no principal.
+var ErrPrincipal = errors.New("policy: a principal is not valid")
+
+type principalError struct{ error }
+
+// Is makes errors.Is find ErrPrincipal.
+func (principalError) Is(target error) bool { return target == ErrPrincipal }
+
 func compilePrincipals(source *sourcePrincipal) (*principals, error) {
 	p := &principals{not: source.not}
 	for _, n := range source.names {
 		if err := p.add(n); err != nil {
-			return nil, err
+			return nil, principalError{err}
 		}
 	}
 	return p, nil
