@@ -41,7 +41,11 @@ func (c *call) decide(q question) policy.Outcome {
 			in.Grant = c.asked.granted
 		}
 	}
-	return policy.Decide(&in, c.request())
+	outcome := policy.Decide(&in, c.request())
+	if outcome.Decision == policy.Allow {
+		c.permitted = true
+	}
+	return outcome
 }
 
 // request is how the question that was asked last is put to policies.
