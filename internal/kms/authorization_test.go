@@ -19,7 +19,7 @@ func caller(t *testing.T, policies ...string) identity.Caller {
 	d, err := identity.New([]identity.Account{{ID: account, Users: []identity.User{{
 		Name:       "user",
 		AccessKeys: []identity.AccessKey{{ID: "AKIAEXAMPLEEXAMPLE00", Secret: secret.NewText("0123456789012345678901234567890123456789")}},
-		Policies:   policies,
+		Attached:   identity.Attached{Inline: policies},
 	}}}})
 	if err != nil {
 		t.Fatal(err)

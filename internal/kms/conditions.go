@@ -21,8 +21,11 @@ func (q *question) Lookup(key string) (values []string, ok bool) {
 		}
 		return of(q)
 	}
-	if of, known := callConditions[key]; known {
-		return of(q)
+	if condition, known := callConditions[key]; known {
+		if slices.Contains(condition.without, operationOf(q.permission)) {
+			return nil, false
+		}
+		return condition.of(q)
 	}
 	if m, known := memberConditions[key]; known {
 		return m.of(q)
@@ -65,28 +68,58 @@ var keyConditions = map[string]func(*question) ([]string, bool){
 	"kms:requestalias":                func(q *question) ([]string, bool) { return some(q.alias) },
 	"kms:reencryptonsamekey":          (*question).reEncryptOnSameKey,
 	"kms:trailingdayswithoutkeyusage": (*question).daysWithoutUse,
-	"aws:resourceaccount":             func(q *question) ([]string, bool) { return some(q.key.Account) },
 }
 
+// callCondition is a condition key that does not need a key, and the permissions without it.
+type callCondition struct {
+	of      func(*question) ([]string, bool)
+	without []string
+}
+
+// Permissions that have hardly any of KMS's condition keys.
+var (
+	listsAndRandom  = []string{"ListAliases", "ListKeys", "ListRetirableGrants", "GenerateRandom"}
+	aboutKeyStores  = []string{"ConnectCustomKeyStore", "CreateCustomKeyStore", "DeleteCustomKeyStore", "DescribeCustomKeyStores", "DisconnectCustomKeyStore", "UpdateCustomKeyStore"}
+	neverForService = slices.Concat(listsAndRandom, aboutKeyStores)
+)
+
 // callConditions are about the call, with or without a key.
-var callConditions = map[string]func(*question) ([]string, bool){
-	"kms:calleraccount":         func(q *question) ([]string, bool) { return some(q.call.caller.Account) },
-	"kms:viaservice":            func(q *question) ([]string, bool) { return some(q.call.caller.ViaService) },
-	"kms:encryptioncontextkeys": (*question).contextKeys,
-	"kms:grantconstrainttype":   (*question).grantConstraintTypes,
-	"kms:grantconstraintsourcearn": func(q *question) ([]string, bool) {
-		if limits := q.constraints(); limits != nil {
-			return some(limits.SourceArn)
-		}
+var callConditions = map[string]callCondition{
+	"kms:calleraccount":            {func(q *question) ([]string, bool) { return some(q.call.caller.Account) }, listsAndRandom},
+	"kms:viaservice":               {func(q *question) ([]string, bool) { return some(q.call.caller.ViaService) }, neverForService},
+	"kms:encryptioncontextkeys":    {of: (*question).contextKeys},
+	"kms:grantconstrainttype":      {of: (*question).grantConstraintTypes},
+	"kms:grantconstraintsourcearn": {of: (*question).grantSource},
+	"kms:grantisforawsresource":    {of: (*question).forService},
+	"aws:tagkeys":                  {of: (*question).tagKeys},
+	"aws:resourceaccount":          {of: (*question).resourceAccount},
+}
+
+// resourceAccount is the account of the key; other resources are of the caller's account.
+func (q *question) resourceAccount() ([]string, bool) {
+	if q.key != nil {
+		return one(q.key.Account)
+	}
+	return some(q.call.caller.Account)
+}
+
+// grantSource is the source that the grant that is to be made is for.
+func (q *question) grantSource() ([]string, bool) {
+	in, ok := q.call.in.(*kmsapi.CreateGrantRequest)
+	if !ok || in.Constraints == nil {
 		return nil, false
-	},
-	"kms:grantisforawsresource": func(q *question) ([]string, bool) {
-		if !slices.Contains([]string{"CreateGrant", "ListGrants", "RevokeGrant"}, operationOf(q.permission)) {
-			return nil, false
-		}
+	}
+	return some(in.Constraints.SourceArn)
+}
+
+// forService tells whether a service manages a grant on behalf of the caller.
+func (q *question) forService() ([]string, bool) {
+	switch operationOf(q.permission) {
+	case "CreateGrant", "ListGrants", "RevokeGrant":
 		return yesOrNo(q.call.caller.ViaService != "")
-	},
-	"aws:tagkeys": (*question).tagKeys,
+	default:
+		return nil, false
+	}
 }
 
 // conditionFamilies are condition keys that end in a name of the caller's choice, in lower case.
@@ -99,7 +132,7 @@ var conditionFamilies = []struct {
 		return folded(context, name)
 	}},
 	{"kms:recipientattestation:", (*question).attested},
-	{"aws:requesttag/", func(q *question, name string) ([]string, bool) { return tagValue(requestTags(q.call.in), name) }},
+	{"aws:requesttag/", func(q *question, name string) ([]string, bool) { return tagValue(q.requestTags(), name) }},
 	{"aws:resourcetag/", func(q *question, name string) ([]string, bool) {
 		if q.key == nil {
 			return nil, false
@@ -268,25 +301,30 @@ func (q *question) attested(name string) ([]string, bool) {
 	return measurement(to.attestation, name)
 }
 
+// measurement gives a register by its name in lower case: "pcr0", "nitrotpmpcr23".
 func measurement(a *nitro.Attestation, name string) ([]string, bool) {
-	registers := a.PCRs
-	switch {
-	case name == "imagesha384":
+	if name == "imagesha384" {
 		return some(a.ImageSHA384())
-	case strings.HasPrefix(name, "nitrotpmpcr"):
-		registers = a.NitroTPMPCRs
 	}
-	digits := strings.TrimPrefix(strings.TrimPrefix(name, "nitrotpm"), "pcr")
+	registers := a.PCRs
+	digits, found := strings.CutPrefix(name, "pcr")
+	if !found {
+		registers = a.NitroTPMPCRs
+		digits, found = strings.CutPrefix(name, "nitrotpmpcr")
+	}
 	n, err := strconv.Atoi(digits)
-	if err != nil || strconv.Itoa(n) != digits {
+	if !found || err != nil || strconv.Itoa(n) != digits {
 		return nil, false
 	}
 	return some(hex.EncodeToString(registers[n]))
 }
 
 // requestTags are the tags that a request gives to a key.
-func requestTags(in any) []kmsapi.Tag {
-	switch in := in.(type) {
+func (q *question) requestTags() []kmsapi.Tag {
+	if op := operationOf(q.permission); op != "CreateKey" && op != "TagResource" {
+		return nil // also ReplicateKey, whose tags are a matter of the permission to create the replica
+	}
+	switch in := q.call.in.(type) {
 	case *kmsapi.CreateKeyRequest:
 		return in.Tags
 	case *kmsapi.ReplicateKeyRequest:
@@ -302,7 +340,7 @@ func (q *question) tagKeys() (keys []string, ok bool) {
 	if in, untag := q.call.in.(*kmsapi.UntagResourceRequest); untag {
 		return in.TagKeys, len(in.TagKeys) > 0
 	}
-	for _, tag := range requestTags(q.call.in) {
+	for _, tag := range q.requestTags() {
 		keys = append(keys, tag.TagKey)
 	}
 	return keys, len(keys) > 0

@@ -199,6 +199,9 @@ func (c *call) fill(ctx context.Context, rec *keyRecord, pending *materialRecord
 }
 
 func (c *call) makeMaterial(ctx context.Context, rec *keyRecord) (keystore.Material, error) {
+	if err := c.mayReach(); err != nil {
+		return keystore.Material{}, err
+	}
 	var ks keystore.Store = c.s.soft
 	if rec.StoreID != "" {
 		conn := c.s.conns.reach(rec.StoreID)

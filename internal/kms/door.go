@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"kastellan.dev/internal/audit"
@@ -23,6 +24,7 @@ type call struct {
 
 	in        any           // the request
 	decided   bool          // somebody asked whether the caller may
+	permitted bool          // and the answer was yes, at least once
 	asked     question      // the last one; see authorize.go
 	presented []*grantEntry // the grants whose tokens the caller presents
 	retiring  *grantEntry   // the grant that is to be retired
@@ -239,10 +241,26 @@ func (c *call) usePrivate(ctx context.Context, id string) (*keyEntry, keyspec.Ke
 	return k, private, err
 }
 
-// reaching is the last look before key material is touched.
+// mayReach is the last look before a key store is asked for what is not of a key.
+func (c *call) mayReach() error {
+	if !c.permitted {
+		return errors.New(c.op.Name + " reached for a key store without permission")
+	}
+	return nil
+}
+
+// mayTouch is the last look before something is done with the material of a key.
+func (c *call) mayTouch(k *keyEntry) error {
+	if !slices.Contains(c.keys, k) {
+		return fmt.Errorf("%s reached for %s without permission", c.op.Name, k.ARN)
+	}
+	return nil
+}
+
+// reaching is mayTouch for one of the key's materials.
 func (c *call) reaching(k *keyEntry, v *keyVersion) error {
-	if !c.decided {
-		return errors.New(c.op.Name + " reached for key material without a decision")
+	if err := c.mayTouch(k); err != nil {
+		return err
 	}
 	if v == nil {
 		return fmt.Errorf("%s has no key material", k.ARN)

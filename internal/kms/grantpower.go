@@ -75,15 +75,15 @@ func (q *question) delegated() bool {
 // encryption context bind the operations that have one; whoever makes a grant by
 // the power of another one cannot give more than that.
 func (q *question) meets(g *grantRecord) bool {
+	limits := g.Constraints
+	if limits != nil && limits.SourceArn != "" && !q.comesFrom(limits.SourceArn) {
+		return false
+	}
 	if child, ok := q.call.in.(*kmsapi.CreateGrantRequest); ok {
 		return g.covers(child)
 	}
-	limits := g.Constraints
 	if limits == nil {
 		return true
-	}
-	if limits.SourceArn != "" && !q.comesFrom(limits.SourceArn) {
-		return false
 	}
 	context, has := q.encryptionContext()
 	return !has || withinConstraint(limits, context)

@@ -40,7 +40,7 @@ func person(arn string) identity.Caller {
 func member(t *testing.T, account string, policies ...string) identity.Caller {
 	t.Helper()
 	d, err := identity.New([]identity.Account{{ID: account, Users: []identity.User{{
-		Name: "member", Policies: policies,
+		Name: "member", Attached: identity.Attached{Inline: policies},
 		AccessKeys: []identity.AccessKey{{ID: "AKIAEXAMPLEEXAMPLE01", Secret: secret.NewText("0123456789012345678901234567890123456789")}},
 	}}}})
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"kastellan.dev/internal/kmsapi"
-	"kastellan.dev/internal/policy"
 )
 
 // checkPrincipal admits the ARNs of principals that a grant can be for: an
@@ -55,15 +54,11 @@ func accountARN(region, account string) string {
 	return "arn:" + kmsapi.PartitionOf(region) + ":iam::" + account + ":root"
 }
 
-// speaksFor tells whether the caller may act as the principal of a grant on
-// the resource: it is that principal, is a session of that role, or belongs to
-// that account and is allowed by the account's own policies.
-func (c *call) speaksFor(principal, resource string) bool {
+// speaksFor tells whether the caller may act as the principal of a grant: it is that principal, is
+// a session of that role, or belongs to that account, whose own policies allow it.
+func (c *call) speaksFor(principal string, allowed bool) bool {
 	if principal == "" {
 		return false
 	}
-	if slices.Contains(c.grantees(), principal) {
-		return true
-	}
-	return principal == accountARN(c.caller.Region, c.caller.Account) && c.byIdentity(c.op.Permission, resource) == policy.Allow
+	return slices.Contains(c.grantees(), principal) || allowed && principal == accountARN(c.caller.Region, c.caller.Account)
 }
