@@ -29,6 +29,10 @@ const (
 	Admin   = "admin" // a user of Account who may do everything
 )
 
+// RequestTimeout is what a proxy has for an answer where Options do not say:
+// more than AWS grants, so that a busy machine is not taken for a slow proxy.
+const RequestTimeout = 2 * time.Second
+
 // Everything is an IAM policy that allows every operation.
 const Everything = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}`
 
@@ -110,6 +114,9 @@ func (s *Server) config() *config.Config {
 		ExternalKeyStores: s.options.External,
 		Audit:             config.Audit{File: filepath.Join(s.Directory, "audit.jsonl")},
 		Quotas:            s.options.Quotas,
+	}
+	if cfg.ExternalKeyStores.RequestTimeout == 0 {
+		cfg.ExternalKeyStores.RequestTimeout = RequestTimeout
 	}
 	if cfg.Quotas.RequestRates == "" {
 		cfg.Quotas.RequestRates = config.RatesOff
