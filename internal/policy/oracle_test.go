@@ -82,8 +82,8 @@ func TestTheCorpusIsWhatTheGeneratorDraws(t *testing.T) {
 	drawn := oracleCases(len(all))
 	for i := range all {
 		all[i].Want = ""
-		if diff := cmp.Diff(drawn[i].String(), all[i].String()); diff != "" {
-			t.Fatalf("request %d: %s", i, diff)
+		if got, want := all[i].String(), drawn[i].String(); got != want {
+			t.Fatalf("request %d: %s", i, cmp.Diff(want, got))
 		}
 	}
 }
@@ -143,7 +143,10 @@ func (c *oracleCase) decide(t *testing.T) policy.Decision {
 		v[strings.ToLower(name)] = found
 	}
 	return policy.Decide(in, &policy.Request{
-		Subject:  &policy.Subject{Account: strings.Split(c.Principal, ":")[4], ARN: c.Principal, Role: oracleRole(c.Principal)},
+		Subject: &policy.Subject{
+			Account: strings.Split(c.Principal, ":")[4], ARN: c.Principal,
+			Role: oracleRole(c.Principal), Root: strings.HasSuffix(c.Principal, ":root"),
+		},
 		Action:   c.Action,
 		Resource: c.Resource,
 		Values:   v,

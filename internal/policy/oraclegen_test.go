@@ -10,7 +10,10 @@ import (
 )
 
 // draws is a stream of numbers, the same ones for a seed in every version of Go.
-type draws struct{ state uint64 }
+type draws struct {
+	state uint64
+	wide  bool // also draw that about which evaluators do not agree
+}
 
 // intn draws one of 0 … n-1, by SplitMix64.
 func (d *draws) intn(n int) int {
@@ -98,8 +101,17 @@ func newOracleCase(d *draws) oracleCase {
 			n = 1 + d.intn(3)
 		}
 		c.Context[k.name] = d.someOf(k.values, n)
+		if d.wide && d.chance(5) {
+			c.Context[k.name] = c.Context[k.name][:0]
+		}
+		if d.wide && k.name == "aws:PrincipalTag/team" && d.chance(20) {
+			c.Context[k.name] = []string{""}
+		}
 	}
 	session := !strings.Contains(c.Principal, ":user/") && d.chance(25)
+	if d.wide && d.chance(10) {
+		c.Principal = "arn:aws:iam::" + d.oneOf([]string{owner, other}) + ":root"
+	}
 	g := policyGen{draws: d, c: &c, actions: oracleKeyActions, session: session}
 	switch kind := d.intn(10); {
 	case kind == 0: // nothing that has a policy
@@ -133,6 +145,9 @@ func newOracleCase(d *draws) oracleCase {
 	if session {
 		c.Session = g.document("identity")
 	}
+	if strings.HasSuffix(c.Principal, ":root") {
+		c.Identity, c.Boundary, c.Session = nil, nil, nil
+	}
 	return c
 }
 
@@ -153,7 +168,7 @@ func (g policyGen) document(kind string) json.RawMessage {
 	if err != nil {
 		panic(err)
 	}
-	if g.chance(10) && !strings.Contains(string(doc), "${") {
+	if g.chance(10) && (g.wide || !strings.Contains(string(doc), "${")) {
 		doc = []byte(strings.Replace(string(doc), policy.Version2012, policy.Version2008, 1))
 	}
 	return doc
@@ -175,7 +190,7 @@ func (g policyGen) statement(kind string) map[string]any {
 			element = "NotResource"
 		}
 		patterns := g.resourcePatterns()
-		if element == "NotResource" {
+		if element == "NotResource" && !g.wide {
 			patterns = withoutVariables(patterns)
 		}
 		s[element] = g.some(patterns)
@@ -228,13 +243,13 @@ func (g policyGen) principal() any {
 	account := strings.Split(g.c.Principal, ":")[4]
 	role := oracleRole(g.c.Principal)
 	names := []string{g.c.Principal, g.c.Principal, account, "arn:aws:iam::" + account + ":root", owner, g.oneOf(oracleSubjects)}
-	if g.session {
+	if g.session && !g.wide {
 		names = []string{account, "arn:aws:iam::" + account + ":root", owner}
 	}
 	if role != "" {
 		names = append(names, role, role, role+"x")
 	}
-	if g.session { // it does not limit who is named directly; not all evaluators know
+	if g.session && !g.wide { // it does not limit who is named directly; not all evaluators know
 		return map[string]any{"AWS": g.some(names)}
 	}
 	switch g.intn(10) {
@@ -260,6 +275,9 @@ func (g policyGen) notPrincipal() any {
 		return "*"
 	case 1:
 		return map[string]any{"AWS": "arn:aws:iam::999999999999:user/nobody"}
+	}
+	if g.wide {
+		return map[string]any{"AWS": g.some(append(all, "arn:aws:iam::"+all[1]+":root"))}
 	}
 	return map[string]any{"AWS": all}
 }
@@ -296,6 +314,9 @@ func (g policyGen) condition() (operator, key string, value any) {
 	default:
 		values = append(values, "r*", "*e*", "?ed", "*", "${aws:username}", "${aws:PrincipalTag/team}", "${aws:PrincipalTag/none, 'red'}", "${aws:ResourceTag/none}", "${*}")
 	}
+	if more := contested[kind]; g.wide {
+		values = append(values, more...)
+	}
 	operator = g.oneOf(map[string][]string{
 		"String":  {"StringEquals", "StringNotEquals", "StringEqualsIgnoreCase", "StringNotEqualsIgnoreCase", "StringLike", "StringNotLike"},
 		"Numeric": {"NumericEquals", "NumericNotEquals", "NumericLessThan", "NumericLessThanEquals", "NumericGreaterThan", "NumericGreaterThanEquals"},
@@ -304,14 +325,17 @@ func (g policyGen) condition() (operator, key string, value any) {
 		"Ip":      {"IpAddress", "NotIpAddress"},
 		"Arn":     {"ArnEquals", "ArnLike", "ArnNotEquals", "ArnNotLike"},
 	}[kind])
-	if strings.HasPrefix(operator, "NotIp") {
+	switch {
+	case g.wide:
+	case strings.HasPrefix(operator, "NotIp"):
 		values = slices.DeleteFunc(values, func(v string) bool { return !strings.Contains(v, "/") })
-	}
-	if strings.Contains(operator, "IgnoreCase") {
-		values = slices.DeleteFunc(values, func(v string) bool { return v == "${*}" })
-	}
-	if strings.Contains(operator, "Not") {
-		values = withoutVariables(values)
+	default:
+		if strings.Contains(operator, "IgnoreCase") {
+			values = slices.DeleteFunc(values, func(v string) bool { return v == "${*}" })
+		}
+		if strings.Contains(operator, "Not") {
+			values = withoutVariables(values)
+		}
 	}
 	if g.chance(8) {
 		return "Null", key, g.oneOf([]string{"true", "false"})
@@ -322,10 +346,29 @@ func (g policyGen) condition() (operator, key string, value any) {
 	case g.chance(20):
 		operator += "IfExists"
 	}
+	if g.wide && g.chance(10) && !strings.HasSuffix(operator, "IfExists") {
+		operator += "IfExists"
+	}
+	if g.wide && g.chance(10) {
+		_, after, found := strings.Cut(operator, ":")
+		if found {
+			operator = after
+		}
+	}
 	if g.chance(20) {
 		key = strings.ToUpper(key[:5]) + key[5:]
 	}
 	return operator, key, g.some(values)
+}
+
+// contested are values of conditions, by the kind of operator, that are taken
+// for different things.
+var contested = map[string][]string{
+	"String":  {"x${aws:PrincipalTag/team}"},
+	"Ip":      {"0.0.0.0/0", "2001:db8::7"},
+	"Numeric": {"1e9"},
+	"Date":    {"1709208000"},
+	"Arn":     {"*", "arn:aws:s3:*"},
 }
 
 // withoutVariables leaves out what may have no value.
