@@ -18,11 +18,13 @@ import (
 // Config is a server's configuration. Load reads it; development mode and
 // tests make it themselves.
 type Config struct {
-	Listen            Listen            `yaml:"listen"`
-	Regions           []string          `yaml:"regions"`        // those served; none means any that a client signs for
-	DataDirectory     string            `yaml:"data-directory"` // holds the metadata store
-	RootKey           RootKey           `yaml:"root-key"`
-	Accounts          []Account         `yaml:"accounts"`
+	Listen        Listen    `yaml:"listen"`
+	Regions       []string  `yaml:"regions"`        // those served; none means any that a client signs for
+	DataDirectory string    `yaml:"data-directory"` // holds the metadata store
+	RootKey       RootKey   `yaml:"root-key"`
+	Accounts      []Account `yaml:"accounts"`
+	// UnknownPrincipals lets key policies and grants name principals that are not among the accounts.
+	UnknownPrincipals bool              `yaml:"accept-unknown-principals"`
 	HSM               HSM               `yaml:"hsm"`
 	ExternalKeyStores ExternalKeyStores `yaml:"external-key-stores"`
 	Audit             Audit             `yaml:"audit"`

@@ -140,6 +140,9 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 		Quotas: n.cfg.Quotas.kms(), Regions: n.cfg.Regions, Nitro: verifier, ConnectTimeout: n.cfg.Limits.ConnectTimeout,
 		Metrics: n.Metrics, MetricKeys: n.cfg.Metrics.Keys,
 	}
+	if !n.cfg.UnknownPrincipals {
+		cfg.Exists = func(name string) bool { return n.identities.Load().Exists(name) }
+	}
 	if o.KMS != nil {
 		o.KMS(&cfg)
 	}

@@ -224,9 +224,10 @@ func (s *Server) config(cfg Config, hsm config.HSM) (*config.Config, error) {
 		return nil, err
 	}
 	return &config.Config{
-		Listen:        config.Listen{Address: cfg.Listen},
-		DataDirectory: s.Directory,
-		RootKey:       config.RootKey{File: root},
+		Listen:            config.Listen{Address: cfg.Listen},
+		DataDirectory:     s.Directory,
+		RootKey:           config.RootKey{File: root},
+		UnknownPrincipals: true, // code that is developed names principals of elsewhere
 		Accounts: []config.Account{{
 			ID: Account, Name: "dev",
 			Users: []config.User{{

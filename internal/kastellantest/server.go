@@ -110,6 +110,7 @@ func (s *Server) config() *config.Config {
 		Listen:            config.Listen{Address: "127.0.0.1:0"},
 		DataDirectory:     s.Directory,
 		RootKey:           config.RootKey{File: root},
+		UnknownPrincipals: true, // tests name principals that nobody is
 		Accounts:          accounts(s.options.Users),
 		ExternalKeyStores: s.options.External,
 		Audit:             config.Audit{File: filepath.Join(s.Directory, "audit.jsonl")},

@@ -270,5 +270,6 @@ func (c *call) reaching(k *keyEntry, v *keyVersion) error {
 
 // onBehalf tells a key store for whom it works.
 func (c *call) onBehalf() keystore.Call {
-	return keystore.Call{PrincipalARN: c.caller.ARN, Operation: c.op.Name, RequestID: c.caller.RequestID}
+	service, _, _ := strings.Cut(c.caller.ViaService, ".") // XKS names services without their Region
+	return keystore.Call{PrincipalARN: c.caller.ARN, ViaService: service, Operation: c.op.Name, RequestID: c.caller.RequestID}
 }

@@ -34,7 +34,7 @@ func (c *call) record(in, out any, err error) *audit.Record {
 	p := c.caller
 	r := &audit.Record{
 		EventVersion:        "1.11",
-		UserIdentity:        audit.UserIdentity{Type: p.Type, PrincipalID: p.PrincipalID, ARN: p.ARN, AccountID: p.Account, AccessKeyID: p.AccessKeyID, UserName: p.UserName},
+		UserIdentity:        audit.UserIdentity{Type: p.Type, PrincipalID: p.PrincipalID, ARN: p.ARN, AccountID: p.Account, AccessKeyID: p.AccessKeyID, UserName: p.UserName, InvokedBy: p.ViaService},
 		EventTime:           c.s.now().UTC(),
 		EventSource:         "kms.amazonaws.com",
 		EventName:           c.op.Name,
