@@ -59,6 +59,16 @@ func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller,
 	return out, nil
 }
 
+// Refuse records that a caller who has been authenticated has asked for an
+// operation in a way that it cannot be asked for. It gives the cause, unless it cannot be recorded.
+func (s *Service) Refuse(ctx context.Context, op *Operation, caller identity.Caller, cause error) error {
+	c := &call{s: s, caller: caller, op: op}
+	if err := s.audit.Write(ctx, c.record(nil, nil, cause)); err != nil {
+		return fmt.Errorf("recording %s: %w", op.Name, err)
+	}
+	return cause
+}
+
 func (c *call) run(ctx context.Context, in any) (out any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
