@@ -36,6 +36,7 @@ type call struct {
 	group     keyspec.Group // and that of the last one that was counted
 	watched   watched       // the key store that is in use
 	notes     audit.Data    // additionalEventData
+	noting    string        // "source" or "destination", for the notes of ReEncrypt
 	shown     any           // what the record shows instead of the answer
 }
 
@@ -47,10 +48,8 @@ func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller,
 	c.keys = c.held[:0]
 	out, err := c.run(ctx, in)
 	record := c.record(in, out, err)
-	for _, r := range append(c.ownersRecords(record), record) {
-		if werr := s.audit.Write(ctx, r); werr != nil {
-			return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
-		}
+	if werr := c.write(ctx, record, in, out, err); werr != nil {
+		return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
 	}
 	if err != nil {
 		return nil, err
@@ -227,9 +226,7 @@ func (c *call) material(k *keyEntry, v *keyVersion) (keystore.Store, error) {
 	if err := c.reaching(k, v); err != nil {
 		return nil, err
 	}
-	c.note("keyMaterialId", v.materialID)
-	c.note("customKeyStoreId", k.StoreID)
-	c.note("xksKeyId", k.XksKeyID)
+	c.noteMaterial(k, v)
 	return c.watch(k)
 }
 
