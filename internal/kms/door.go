@@ -48,8 +48,10 @@ func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller,
 	c.keys = c.held[:0]
 	out, err := c.run(ctx, in)
 	record := c.record(in, out, err)
-	if werr := c.write(ctx, record, in, out, err); werr != nil {
-		return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
+	for _, r := range c.records(record, in, out, err) {
+		if werr := s.audit.Write(ctx, r); werr != nil {
+			return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -61,8 +63,9 @@ func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller,
 // Refuse records that a caller who has been authenticated has asked for an
 // operation in a way that it cannot be asked for. It gives the cause, unless it cannot be recorded.
 func (s *Service) Refuse(ctx context.Context, op *Operation, caller identity.Caller, cause error) error {
-	c := &call{s: s, caller: caller, op: op}
-	if err := s.audit.Write(ctx, c.record(nil, nil, cause)); err != nil {
+	r := s.newRecord(op, &caller)
+	setError(r, cause)
+	if err := s.audit.Write(ctx, r); err != nil {
 		return fmt.Errorf("recording %s: %w", op.Name, err)
 	}
 	return cause

@@ -1,7 +1,6 @@
 package kms
 
 import (
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"strconv"
 
 	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kmsapi"
 )
 
@@ -88,33 +88,31 @@ func (c *call) noteRecipient(r *recipient) {
 	c.note("recipient", said)
 }
 
-// write writes the record of the call, and those that go with it: for the
+// records are the record of the call, and those that go with it: for the
 // accounts of other keys, and of what it did in another Region.
-func (c *call) write(ctx context.Context, r *audit.Record, in, out any, err error) error {
+func (c *call) records(r *audit.Record, in, out any, err error) []*audit.Record {
 	records := append(c.ownersRecords(r), r)
 	if err == nil {
 		records = append(records, c.elsewhere(r, in, out)...)
 	}
-	for _, r := range records {
-		if err := c.s.audit.Write(ctx, r); err != nil {
-			return err
-		}
-	}
-	return nil
+	return records
 }
 
 // elsewhere are the records of what the call has done in another Region.
 func (c *call) elsewhere(r *audit.Record, in, out any) []*audit.Record {
-	there := *r
-	there.EventID = newUUID()
 	switch in := in.(type) {
 	case *kmsapi.UpdatePrimaryRegionRequest:
+		there := *r
+		there.EventID = newUUID()
 		there.AWSRegion = in.PrimaryRegion
 		there.Resources = nil
 		for _, k := range c.keys {
 			there.Resources = append(there.Resources, audit.Resource{AccountID: k.Account, Type: "AWS::KMS::Key", ARN: kmsapi.KeyARN(in.PrimaryRegion, k.Account, k.ID)})
 		}
+		return []*audit.Record{&there}
 	case *kmsapi.ReplicateKeyRequest:
+		there := *r
+		there.EventID = newUUID()
 		made := out.(*kmsapi.ReplicateKeyResponse).ReplicaKeyMetadata
 		there.EventName, there.AWSRegion = "CreateKey", in.ReplicaRegion
 		there.UserIdentity.InvokedBy, there.SourceIPAddress, there.UserAgent, there.TLSDetails = internal, internal, internal, nil
@@ -124,10 +122,10 @@ func (c *call) elsewhere(r *audit.Record, in, out any) []*audit.Record {
 		})
 		there.ResponseElements = audit.Parameters(&kmsapi.CreateKeyResponse{KeyMetadata: made})
 		there.Resources = []audit.Resource{{AccountID: made.AWSAccountID, Type: "AWS::KMS::Key", ARN: made.Arn}}
+		return []*audit.Record{&there}
 	default:
 		return nil
 	}
-	return []*audit.Record{&there}
 }
 
 // internal stands for the service where it acts by itself.
@@ -135,39 +133,49 @@ const internal = "AWS Internal"
 
 // record is what the audit log says of the call.
 func (c *call) record(in, out any, err error) *audit.Record {
-	p := c.caller
+	r := c.s.newRecord(c.op, &c.caller)
+	r.RequestParameters = audit.Parameters(shownRequest(in))
+	r.ResponseElements = c.responseElements(out, err)
+	r.AdditionalEventData, r.Resources = c.notes, c.resources
+	setError(r, err)
+	return r
+}
+
+// newRecord is what there is to say of a caller who asks for an operation.
+func (s *Service) newRecord(op *Operation, p *identity.Caller) *audit.Record {
 	r := &audit.Record{
-		EventVersion:        "1.11",
-		UserIdentity:        audit.UserIdentity{Type: p.Type, PrincipalID: p.PrincipalID, ARN: p.ARN, AccountID: p.Account, AccessKeyID: p.AccessKeyID, UserName: p.UserName},
-		EventTime:           c.s.now().UTC(),
-		EventSource:         "kms.amazonaws.com",
-		EventName:           c.op.Name,
-		AWSRegion:           p.Region,
-		SourceIPAddress:     p.SourceIP,
-		UserAgent:           p.UserAgent,
-		RequestParameters:   audit.Parameters(shownRequest(in)),
-		ResponseElements:    c.responseElements(out, err),
-		AdditionalEventData: c.notes,
-		RequestID:           p.RequestID,
-		EventID:             newUUID(),
-		ReadOnly:            c.op.ReadOnly,
-		Resources:           c.resources,
-		EventType:           audit.APICall,
-		ManagementEvent:     true,
-		EventCategory:       "Management",
-		RecipientAccountID:  p.Account,
+		EventVersion:       "1.11",
+		UserIdentity:       audit.UserIdentity{Type: p.Type, PrincipalID: p.PrincipalID, ARN: p.ARN, AccountID: p.Account, AccessKeyID: p.AccessKeyID, UserName: p.UserName},
+		EventTime:          s.now().UTC(),
+		EventSource:        "kms.amazonaws.com",
+		EventName:          op.Name,
+		AWSRegion:          p.Region,
+		SourceIPAddress:    p.SourceIP,
+		UserAgent:          p.UserAgent,
+		RequestID:          p.RequestID,
+		EventID:            newUUID(),
+		ReadOnly:           op.ReadOnly,
+		EventType:          audit.APICall,
+		ManagementEvent:    true,
+		EventCategory:      "Management",
+		RecipientAccountID: p.Account,
 	}
 	if p.TLSVersion != "" {
 		r.TLSDetails = &audit.TLSDetails{TLSVersion: p.TLSVersion, CipherSuite: p.CipherSuite, ClientProvidedHostHeader: p.Host}
 	}
-	if err != nil {
-		r.ErrorCode = string(kmsapi.CodeOf(err))
-		var known *kmsapi.Error
-		if errors.As(err, &known) {
-			r.ErrorMessage = known.Message
-		}
-	}
 	return r
+}
+
+// setError says why the call failed, if it did.
+func setError(r *audit.Record, err error) {
+	if err == nil {
+		return
+	}
+	r.ErrorCode = string(kmsapi.CodeOf(err))
+	var known *kmsapi.Error
+	if errors.As(err, &known) {
+		r.ErrorMessage = known.Message
+	}
 }
 
 // ownersRecords are the copies of a record for other accounts whose keys the caller was allowed to
