@@ -61,12 +61,6 @@ type RootKey struct {
 	Env  string `yaml:"env"`  // the name of a variable
 }
 
-// Audit says where records go. Exactly one of the two is set.
-type Audit struct {
-	File   string `yaml:"file"`
-	Stdout bool   `yaml:"stdout"`
-}
-
 // Quotas are the limits of each account in each Region; zero means AWS's.
 type Quotas struct {
 	Keys          int     `yaml:"keys"`
@@ -223,9 +217,7 @@ func (c *Config) checkRequestRates(p *problems) {
 }
 
 func (c *Config) checkRest(p *problems) {
-	if (c.Audit.File == "") != c.Audit.Stdout {
-		p.add(where{"audit"}, "needs either file or stdout: true")
-	}
+	c.checkAudit(p)
 	if l := c.Log.Level; l != "" && !slices.Contains([]string{"debug", "info", "warn", "error"}, l) {
 		p.add(where{"log", "level"}, "is not one of debug, info, warn and error")
 	}

@@ -140,7 +140,7 @@ func TestMistakesAreToldWithTheirLine(t *testing.T) {
 		{"one token twice", "token=b", "token=a", `:12: hsm.clusters[0]: `},
 		{"an unknown cluster state", "region: eu-central-1\n", "region: eu-central-1\n      state: FINE\n", `hsm.clusters[0]: `},
 		{"no trust anchor", "      trust-anchor: ca.pem\n", "", `:12: hsm.clusters[0].trust-anchor: is missing`},
-		{"audit to nowhere", "audit: {stdout: true}", "audit: {}", `:19: audit: needs either file or stdout: true`},
+		{"audit to nowhere", "audit: {stdout: true}", "audit: {}", `:19: audit: needs at least one of directory, file, stdout: true and syslog`},
 		{"an unknown log level", "audit: {stdout: true}", "audit: {stdout: true}\nlog: {level: loud}", `:20: log.level: is not one of`},
 		{"a negative quota", "audit: {stdout: true}", "audit: {stdout: true}\nquotas: {keys: -1}", `:20: quotas.keys: is negative`},
 		{"request rates of nobody", "audit: {stdout: true}", "audit: {stdout: true}\nquotas: {request-rates: gcp}", `:20: quotas.request-rates: is neither aws nor off`},

@@ -216,22 +216,3 @@ func (n *Node) openKinds(sealer rootkey.Sealer, o Options) ([]keystore.Kind, err
 	}
 	return []keystore.Kind{hsmKind, xksKind}, nil
 }
-
-func (n *Node) openAudit(o Options) (audit.Writer, error) {
-	switch {
-	case o.Audit != nil:
-		return o.Audit, nil
-	case n.cfg.Audit.Stdout:
-		return audit.NewFile(os.Stdout), nil
-	}
-	file, err := audit.Open(n.cfg.path(n.cfg.Audit.File))
-	if err != nil {
-		return nil, err
-	}
-	n.later(func() {
-		if err := file.Close(); err != nil {
-			n.log.Error("closing the audit log failed", "error", err)
-		}
-	})
-	return file, nil
-}

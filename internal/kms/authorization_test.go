@@ -191,7 +191,9 @@ func TestPrincipalsThatAreNotThereAreRefused(t *testing.T) {
 	t.Parallel()
 	const alice, eve = "arn:aws:iam::" + account + ":user/alice", "arn:aws:iam::" + account + ":user/eve"
 	w := newWorld(t, func(c *kms.Config) {
-		c.Exists = func(name string) bool { return name == account || name == alice || name == "arn:aws:iam::"+account+":root" }
+		c.Exists = func(name string) bool {
+			return name == account || name == alice || name == "arn:aws:iam::"+account+":root"
+		}
 	})
 	naming := func(arn string) string {
 		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["` + account + `","` + arn + `"]},"Action":"kms:*","Resource":"*"}]}`

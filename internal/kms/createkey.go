@@ -210,8 +210,7 @@ func (c *call) makeMaterial(ctx context.Context, rec *keyRecord) (keystore.Mater
 		}
 		ks = conn
 	}
-	c.note("customKeyStoreId", rec.StoreID)
-	c.note("xksKeyId", rec.XksKeyID)
+	c.noteBacking(rec)
 	ctx, cancel := context.WithTimeout(ctx, creation/2)
 	defer cancel()
 	return ks.CreateKey(ctx, c.onBehalf(), rec.newMaterial())

@@ -36,6 +36,7 @@ type call struct {
 	group     keyspec.Group // and that of the last one that was counted
 	watched   watched       // the key store that is in use
 	notes     audit.Data    // additionalEventData
+	noting    string        // "source" or "destination", for the notes of ReEncrypt
 	shown     any           // what the record shows instead of the answer
 }
 
@@ -47,7 +48,7 @@ func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller,
 	c.keys = c.held[:0]
 	out, err := c.run(ctx, in)
 	record := c.record(in, out, err)
-	for _, r := range append(c.ownersRecords(record), record) {
+	for _, r := range c.records(record, in, out, err) {
 		if werr := s.audit.Write(ctx, r); werr != nil {
 			return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
 		}
@@ -57,6 +58,17 @@ func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller,
 	}
 	c.countUses(record)
 	return out, nil
+}
+
+// Refuse records that a caller who has been authenticated has asked for an
+// operation in a way that it cannot be asked for. It gives the cause, unless it cannot be recorded.
+func (s *Service) Refuse(ctx context.Context, op *Operation, caller identity.Caller, cause error) error {
+	r := s.newRecord(op, &caller)
+	setError(r, cause)
+	if err := s.audit.Write(ctx, r); err != nil {
+		return fmt.Errorf("recording %s: %w", op.Name, err)
+	}
+	return cause
 }
 
 func (c *call) run(ctx context.Context, in any) (out any, err error) {
@@ -217,9 +229,7 @@ func (c *call) material(k *keyEntry, v *keyVersion) (keystore.Store, error) {
 	if err := c.reaching(k, v); err != nil {
 		return nil, err
 	}
-	c.note("keyMaterialId", v.materialID)
-	c.note("customKeyStoreId", k.StoreID)
-	c.note("xksKeyId", k.XksKeyID)
+	c.noteMaterial(k, v)
 	return c.watch(k)
 }
 

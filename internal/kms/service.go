@@ -106,6 +106,7 @@ type Service struct {
 	conns  *connections
 
 	meters    *meters
+	health    *healthChanges
 	rates     *rates
 	uses      pendingUses
 	storeUses time.Duration
@@ -133,6 +134,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.health = newHealthChanges()
 	s.rates = newRates(cfg.Quotas.Requests, s.now)
 	s.rates.throttles = s.meters.quotas
 	if s.sweep == 0 {
@@ -181,6 +183,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s.work.Go(s.conns.run)
 	s.work.Go(s.runSweeper)
 	s.work.Go(s.runUses)
+	s.work.Go(s.runHealth)
 	return s, nil
 }
 
@@ -195,6 +198,7 @@ func (s *Service) Close() {
 	defer cancel()
 	s.flushUses(ctx)
 	s.conns.closeAll()
+	s.health.flush()
 	s.wrapping.Close()
 }
 

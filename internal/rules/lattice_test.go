@@ -12,7 +12,7 @@ const lattice = `
 secret xaes durable tracing
 kmsapi xksapi policy tracing/otlp
 keyspec keywrap nitro audit blob sigv4 identity awsjson store pkcs11
-rootkey store/bolt keystore cloudhsm endpointservice
+rootkey store/bolt keystore cloudhsm endpointservice audit/trail audit/syslog
 keystore/soft keystore/hsm keystore/xks kms xksproxy/keyfile
 server xksproxy
 config xksproxy/check kmsclient

@@ -189,6 +189,9 @@ func sourceIP(r *http.Request) string {
 func (x *exchange) call(ctx context.Context, document awsjson.Document) error {
 	in := x.op.New()
 	if err := document.Decode(in); err != nil {
+		if x.op.Refused != nil {
+			err = x.op.Refused(ctx, x.caller, err)
+		}
 		return err
 	}
 	out, err := x.op.Call(ctx, x.caller, in)

@@ -33,6 +33,10 @@ type Operation struct {
 	// is logged, and answered as a KMSInternalException. The context ends after
 	// Config.Timeout and when the client goes away.
 	Call func(ctx context.Context, caller identity.Caller, in any) (out any, err error)
+	// Refused is told of a request of a caller who is authenticated, but that is
+	// not a request that Call could take, and gives the error that is answered:
+	// the cause, or another one. Nil means that nobody needs to know.
+	Refused func(ctx context.Context, caller identity.Caller, cause error) error
 }
 
 // API is a table of operations that share a target and a service.
