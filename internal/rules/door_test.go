@@ -154,7 +154,7 @@ func (p *program) house(c *checked) *house {
 			case *ast.FuncDecl:
 				f := &function{name: d.Name.Name, exported: d.Name.IsExported(), body: d}
 				if d.Recv != nil {
-					f.name = receiverOf(d) + "." + f.name
+					f.name = receiver(d.Recv.List[0].Type) + "." + f.name
 				}
 				h.look(f, d)
 				h.named[c.info.Defs[d.Name].(*types.Func)] = f
@@ -166,17 +166,6 @@ func (p *program) house(c *checked) *house {
 		}
 	}
 	return h
-}
-
-func receiverOf(d *ast.FuncDecl) string {
-	t := d.Recv.List[0].Type
-	if star, ok := t.(*ast.StarExpr); ok {
-		t = star.X
-	}
-	if generic, ok := t.(*ast.IndexExpr); ok {
-		t = generic.X
-	}
-	return t.(*ast.Ident).Name
 }
 
 // look finds what a function refers to.
