@@ -12,9 +12,29 @@ import (
 	"kastellan.dev/internal/nitro"
 )
 
-// Lookup implements policy.Values: the condition keys of KMS, and those that are about the
-// caller and the circumstances, which package identity knows.
+// looked is a condition key that was looked up, with what was found.
+type looked struct {
+	key    string
+	values []string
+	ok     bool
+}
+
+// Lookup implements policy.Values. Policies ask for the same few keys in many statements.
 func (q *question) Lookup(key string) (values []string, ok bool) {
+	c := q.call
+	for i := range c.looked {
+		if c.looked[i].key == key {
+			return c.looked[i].values, c.looked[i].ok
+		}
+	}
+	values, ok = q.find(key)
+	c.looked = append(c.looked, looked{key, values, ok})
+	return values, ok
+}
+
+// find knows the condition keys of KMS, and has package identity find those that are about the
+// caller and the circumstances.
+func (q *question) find(key string) (values []string, ok bool) {
 	if of, known := keyConditions[key]; known {
 		if q.key == nil {
 			return nil, false
