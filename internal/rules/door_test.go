@@ -200,10 +200,10 @@ func isCall(t types.Type) bool {
 }
 
 // isStoreUse tells the methods with which material is made, used, copied or destroyed: those that are told
-// on whose behalf, of any interface but Kind, whose methods are about connections.
+// on whose behalf, of any type but Kind, whose methods are about connections.
 func isStoreUse(f *types.Func) bool {
 	signature := f.Signature()
-	if signature.Recv() == nil || !types.IsInterface(signature.Recv().Type()) {
+	if signature.Recv() == nil {
 		return false
 	}
 	if named, ok := signature.Recv().Type().(*types.Named); ok && named.Obj().Name() == "Kind" {
@@ -343,6 +343,16 @@ func (c *call) unmoved() {
 func (c *call) random(r keystore.Randomizer, own interface{ Draw(keystore.Call) }) {
 	r.Random(nil, keystore.Call{}, 8) // found
 	own.Draw(keystore.Call{}) // found
+}
+
+type wrapper struct{ keystore.Store }
+
+func (w wrapper) DeleteKey(ctx context.Context, call keystore.Call, key keystore.Key) error {
+	return w.Store.DeleteKey(ctx, call, key) // found
+}
+
+func around(w wrapper) {
+	w.DeleteKey(nil, keystore.Call{}, keystore.Key{}) // found
 }
 
 func (s *Service) renew() { s.soft.CreateKey(nil, keystore.Call{}, keystore.NewKey{}) }
