@@ -34,8 +34,7 @@ func (c *call) decide(q question) policy.Outcome {
 	_, span := tracing.Start(c.ctx, "authorize")
 	span.Set("aws.iam.action", q.permission)
 	c.decided = true
-	q.call = c
-	c.asked = q
+	c.put(q)
 	in := c.caller.Inputs()
 	in.Owner = c.caller.Account
 	if q.key != nil && !q.toBeMade && !q.byIAM {
@@ -52,6 +51,12 @@ func (c *call) decide(q question) policy.Outcome {
 		span.End(string(kmsapi.AccessDenied))
 	}
 	return outcome
+}
+
+// put makes a question the one that is asked.
+func (c *call) put(q question) {
+	q.call = c
+	c.asked, c.looked = q, c.looked[:0]
 }
 
 // request is how the question that was asked last is put to policies.

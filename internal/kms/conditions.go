@@ -7,14 +7,35 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/nitro"
 )
 
-// Lookup implements policy.Values: the condition keys of KMS, and those that are about the
-// caller and the circumstances, which package identity knows.
+// looked is a condition key that was looked up, with what was found.
+type looked struct {
+	key    string
+	values []string
+	ok     bool
+}
+
+// Lookup implements policy.Values. Policies ask for the same few keys in many statements.
 func (q *question) Lookup(key string) (values []string, ok bool) {
+	c := q.call
+	for i := range c.looked {
+		if c.looked[i].key == key {
+			return c.looked[i].values, c.looked[i].ok
+		}
+	}
+	values, ok = q.find(key)
+	c.looked = append(c.looked, looked{key, values, ok})
+	return values, ok
+}
+
+// find knows the condition keys of KMS, and has package identity find those that are about the
+// caller and the circumstances.
+func (q *question) find(key string) (values []string, ok bool) {
 	if of, known := keyConditions[key]; known {
 		if q.key == nil {
 			return nil, false
@@ -391,20 +412,35 @@ func (m memberCondition) of(q *question) ([]string, bool) {
 // memberValues are the texts of a member of a request: none if it is absent or has no value.
 func memberValues(in any, name string) []string {
 	v := reflect.Indirect(reflect.ValueOf(in))
-	for i := range v.NumField() {
-		if member, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("aws"), ","); member == name {
-			return texts(v.Field(i))
-		}
+	at, known := membersOf(v.Type())[name]
+	if !known {
+		return nil
 	}
-	return nil
+	return texts(v.Field(at))
+}
+
+// members has, by the type of a request, where its members are: a map[string]int.
+var members sync.Map
+
+func membersOf(t reflect.Type) map[string]int {
+	if known, ok := members.Load(t); ok {
+		return known.(map[string]int)
+	}
+	out := make(map[string]int, t.NumField())
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("aws"), ",")
+		out[name] = i
+	}
+	members.Store(t, out)
+	return out
 }
 
 func texts(v reflect.Value) []string {
 	if v.IsZero() {
 		return nil
 	}
-	if t, ok := v.Interface().(*kmsapi.Time); ok {
-		return []string{strconv.FormatInt(t.Unix(), 10)}
+	if v.Type() == reflect.TypeFor[*kmsapi.Time]() {
+		return []string{strconv.FormatInt(v.Interface().(*kmsapi.Time).Unix(), 10)}
 	}
 	switch v = reflect.Indirect(v); v.Kind() {
 	case reflect.String:

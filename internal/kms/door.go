@@ -26,6 +26,7 @@ type call struct {
 	decided   bool          // somebody asked whether the caller may
 	permitted bool          // and the answer was yes, at least once
 	asked     question      // the last one; see authorize.go
+	looked    []looked      // at which condition keys for it
 	presented []*grantEntry // the grants whose tokens the caller presents
 	retiring  *grantEntry   // the grant that is to be retired
 	sourceKey *keyEntry     // of ReEncrypt, once it is found

@@ -50,10 +50,10 @@ func (c *call) mayUpdate(rec *keyRecord, bypass bool) error {
 	if bypass {
 		return nil
 	}
-	c.asked = question{
-		call: c, permission: "kms:PutKeyPolicy", resource: rec.arn(), region: rec.Region,
+	c.put(question{
+		permission: "kms:PutKeyPolicy", resource: rec.arn(), region: rec.Region,
 		key: &keyEntry{keyRecord: *rec, ARN: rec.arn()}, toBeMade: c.op.Name != "PutKeyPolicy",
-	}
+	})
 	in := c.caller.Inputs()
 	in.Owner, in.Resource = rec.Account, compiled(rec)
 	if policy.Decide(&in, c.request()).Decision != policy.Allow {

@@ -154,7 +154,7 @@ func (p *program) house(c *checked) *house {
 			case *ast.FuncDecl:
 				f := &function{name: d.Name.Name, exported: d.Name.IsExported(), body: d}
 				if d.Recv != nil {
-					f.name = receiverOf(d) + "." + f.name
+					f.name = receiver(d.Recv.List[0].Type) + "." + f.name
 				}
 				h.look(f, d)
 				h.named[c.info.Defs[d.Name].(*types.Func)] = f
@@ -166,17 +166,6 @@ func (p *program) house(c *checked) *house {
 		}
 	}
 	return h
-}
-
-func receiverOf(d *ast.FuncDecl) string {
-	t := d.Recv.List[0].Type
-	if star, ok := t.(*ast.StarExpr); ok {
-		t = star.X
-	}
-	if generic, ok := t.(*ast.IndexExpr); ok {
-		t = generic.X
-	}
-	return t.(*ast.Ident).Name
 }
 
 // look finds what a function refers to.
@@ -211,10 +200,10 @@ func isCall(t types.Type) bool {
 }
 
 // isStoreUse tells the methods with which material is made, used, copied or destroyed: those that are told
-// on whose behalf, of any interface but Kind, whose methods are about connections.
+// on whose behalf, of any type but Kind, whose methods are about connections.
 func isStoreUse(f *types.Func) bool {
 	signature := f.Signature()
-	if signature.Recv() == nil || !types.IsInterface(signature.Recv().Type()) {
+	if signature.Recv() == nil {
 		return false
 	}
 	if named, ok := signature.Recv().Type().(*types.Named); ok && named.Obj().Name() == "Kind" {
@@ -354,6 +343,16 @@ func (c *call) unmoved() {
 func (c *call) random(r keystore.Randomizer, own interface{ Draw(keystore.Call) }) {
 	r.Random(nil, keystore.Call{}, 8) // found
 	own.Draw(keystore.Call{}) // found
+}
+
+type wrapper struct{ keystore.Store }
+
+func (w wrapper) DeleteKey(ctx context.Context, call keystore.Call, key keystore.Key) error {
+	return w.Store.DeleteKey(ctx, call, key) // found
+}
+
+func around(w wrapper) {
+	w.DeleteKey(nil, keystore.Call{}, keystore.Key{}) // found
 }
 
 func (s *Service) renew() { s.soft.CreateKey(nil, keystore.Call{}, keystore.NewKey{}) }
