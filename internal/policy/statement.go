@@ -74,9 +74,7 @@ func (d *Document) index(s *statement, actions *sourceList) {
 			s.actions = append(s.actions, action)
 			continue
 		}
-		if !slices.Contains(d.exact[action], s) {
-			d.exact[action] = append(d.exact[action], s)
-		}
+		d.exact[action] = append(d.exact[action], s)
 	}
 	if s.notActions = actions.not; s.actions != nil {
 		d.others = append(d.others, s)
