@@ -114,6 +114,7 @@ func (o *object) identity(name string, u *UserIdentity) {
 		inner.session("sessionContext", u.SessionContext)
 	}
 	inner.present("invokedBy", u.InvokedBy)
+	inner.present("identityProvider", u.IdentityProvider)
 	o.dst = append(inner.dst, '}')
 }
 

@@ -71,6 +71,8 @@ type UserIdentity struct {
 	UserName       string          `json:"userName,omitempty"`
 	SessionContext *SessionContext `json:"sessionContext,omitempty"` // of temporary credentials
 	InvokedBy      string          `json:"invokedBy,omitempty"`
+	// IdentityProvider vouches for somebody who is not a principal yet.
+	IdentityProvider string `json:"identityProvider,omitempty"`
 }
 
 // SessionContext is where temporary credentials come from.

@@ -28,6 +28,7 @@ import (
 	"kastellan.dev/internal/server"
 	"kastellan.dev/internal/store"
 	"kastellan.dev/internal/store/bolt"
+	"kastellan.dev/internal/sts"
 	"kastellan.dev/internal/tracing"
 )
 
@@ -42,6 +43,7 @@ type Options struct {
 	KMS     func(*kms.Config) // sees the domain's configuration before it is used
 	HSM     func(*hsm.Config) // the same for the other parts
 	XKS     func(*xks.Config)
+	STS     func(*sts.Config)
 	Server  func(*server.Config)
 }
 
@@ -53,6 +55,7 @@ type Node struct {
 	cfg        *Config
 	log        *slog.Logger
 	identities *identity.Source
+	sts        *sts.Service
 	clusters   *cloudhsm.Declared
 	services   *endpointservice.Declared
 	tracer     *tracing.Tracer // nil: no traces
@@ -150,7 +153,17 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 		return err
 	}
 	n.later(n.Service.Close)
-	return nil
+	return n.openSTS(ring, writer, o)
+}
+
+// openSTS opens what gives out temporary credentials and recognizes them.
+func (n *Node) openSTS(sealer rootkey.Sealer, writer audit.Writer, o Options) (err error) {
+	cfg := sts.Config{Identities: n.identities, Sealer: sealer, Audit: writer, Logger: n.log}
+	if o.STS != nil {
+		o.STS(&cfg)
+	}
+	n.sts, err = sts.New(cfg)
+	return err
 }
 
 // openOrMakeStore opens the metadata store, or makes it in a directory that has none.

@@ -9,6 +9,8 @@ import (
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/server"
+	"kastellan.dev/internal/sts"
+	"kastellan.dev/internal/stsapi"
 )
 
 // openServer puts HTTP in front of the service, and listens. Nothing is answered until Serve.
@@ -17,8 +19,12 @@ func (n *Node) openServer(o Options) error {
 		APIs: []server.API{
 			{Target: "TrentService", Service: "kms", Operations: n.operations(kms.Operations())},
 			{Target: "Kastellan", Service: "kms", Operations: n.operations(kms.Extensions())},
+			{
+				Target: "AWSSecurityTokenServiceV20110615", Service: "sts", Operations: n.tokenOperations(),
+				Query: &server.Query{Version: stsapi.Version, Namespace: stsapi.Namespace, OnWire: stsapi.OnWire},
+			},
 		},
-		Identities: n.identities, Regions: n.cfg.Regions, AllowPlainHTTP: n.cfg.Listen.PlainHTTP,
+		Identities: n.identities, Sessions: n.sts.Lookup, Regions: n.cfg.Regions, AllowPlainHTTP: n.cfg.Listen.PlainHTTP,
 		MaxConcurrent: n.cfg.Limits.Requests, Timeout: n.cfg.Limits.RequestTimeout, Grace: n.cfg.Limits.Shutdown,
 		MaxConnections: n.cfg.Limits.Connections, MaxBuffered: n.cfg.Limits.BufferedBytes,
 		Logger: n.log, Metrics: n.Metrics, MetricsFrom: n.cfg.Metrics.From, Tracer: n.tracer,
@@ -51,6 +57,23 @@ func (n *Node) operations(table []*kms.Operation) []server.Operation {
 			},
 			Refused: func(ctx context.Context, caller identity.Caller, cause error) error {
 				return n.Service.Refuse(ctx, op, caller, cause)
+			},
+		})
+	}
+	return out
+}
+
+// tokenOperations is the same for the table of the security token service.
+func (n *Node) tokenOperations() []server.Operation {
+	var out []server.Operation
+	for _, op := range sts.Operations() {
+		out = append(out, server.Operation{
+			Name: op.Name, New: op.New, Anonymous: op.Anonymous,
+			Call: func(ctx context.Context, caller identity.Caller, in any) (any, error) {
+				return n.sts.Do(ctx, op, caller, in)
+			},
+			Refused: func(ctx context.Context, caller identity.Caller, cause error) error {
+				return n.sts.Refuse(ctx, op, caller, cause)
 			},
 		})
 	}

@@ -120,7 +120,7 @@ func measure(b *testing.B, call func() error) {
 // floor serves the least that an encryption service has to do.
 func floor(b *testing.B) string {
 	id, text := kastellantest.Credentials(kastellantest.Admin)
-	verifier := &sigv4.Verifier{Service: "kms", Lookup: func(_ stdcontext.Context, accessKeyID string) (sigv4.Secret, bool) {
+	verifier := &sigv4.Verifier{Service: "kms", Lookup: func(_ stdcontext.Context, accessKeyID, _ string) (sigv4.Secret, bool) {
 		return sigv4.Secret{Key: secret.NewText(text)}, accessKeyID == id
 	}}
 	block, err := aes.NewCipher(make([]byte, 32))

@@ -41,6 +41,7 @@ func New(accounts []Account) (*Directory, error) {
 			policies:  make(map[string]*policy.Document),
 			providers: make(map[string]*Provider),
 			sessions:  make(map[string]bool),
+			byAccount: make(map[string][]string),
 		},
 		accounts:  make(map[string]bool),
 		aliases:   make(map[string]bool),

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"iter"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,7 @@ type Directory struct {
 	providers map[string]*Provider        // by ARN
 	accounts  map[string]bool             // by id
 	sessions  map[string]bool             // account and name of each role, which is all that ARNs of sessions have
+	byAccount map[string][]string         // ARNs of providers
 }
 
 // Lookup finds an access key.
@@ -87,10 +89,15 @@ func (d *Directory) ManagedPolicy(arn string) (*policy.Document, bool) {
 	return p, ok
 }
 
-// Provider finds an OpenID Connect provider by its ARN.
-func (d *Directory) Provider(arn string) (*Provider, bool) {
-	p, ok := d.providers[arn]
-	return p, ok
+// Providers are the OpenID Connect providers of an account by their ARNs.
+func (d *Directory) Providers(account string) iter.Seq2[string, *Provider] {
+	return func(yield func(string, *Provider) bool) {
+		for _, arn := range d.byAccount[account] {
+			if !yield(arn, d.providers[arn]) {
+				return
+			}
+		}
+	}
 }
 
 // Source holds the Directory that is in force.

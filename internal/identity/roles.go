@@ -75,4 +75,5 @@ func (b *builder) provider(a *Account, p *Provider) {
 		b.refuse("%s: the clock skew is not between 0 and %v", arn, maxSkew)
 	}
 	b.directory.providers[arn] = p
+	b.directory.byAccount[a.ID] = append(b.directory.byAccount[a.ID], arn)
 }

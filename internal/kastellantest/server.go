@@ -20,6 +20,7 @@ import (
 	"kastellan.dev/internal/rootkey"
 	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/server"
+	"kastellan.dev/internal/sts"
 )
 
 // What every server has without being asked.
@@ -51,6 +52,7 @@ type Options struct {
 	KMS func(*kms.Config)
 	HSM func(*hsm.Config)
 	XKS func(*xks.Config)
+	STS func(*sts.Config)
 
 	Server func(*server.Config)
 
@@ -170,7 +172,7 @@ func (s *Server) start() {
 	}
 	node, err := s.Config.Open(ctx, config.Options{
 		Logger: logger, Audit: s.options.Audit,
-		KMS: s.tuneKMS, HSM: s.options.HSM, XKS: s.options.XKS, Server: s.options.Server,
+		KMS: s.tuneKMS, HSM: s.options.HSM, XKS: s.options.XKS, STS: s.options.STS, Server: s.options.Server,
 	})
 	if err != nil {
 		cancel()
@@ -223,11 +225,19 @@ func (s *Server) Client(user string) *awskms.Client {
 // ClientIn is Client in another Region.
 func (s *Server) ClientIn(user, region string) *awskms.Client {
 	id, text := Credentials(user)
-	return awskms.NewFromConfig(aws.Config{
-		Region:       region,
+	cfg := s.SDK(credentials.NewStaticCredentialsProvider(id, text, ""))
+	cfg.Region = region
+	return awskms.NewFromConfig(cfg)
+}
+
+// SDK is the configuration of the SDK's clients, with those credentials; nil for
+// requests that are not signed. They do not retry.
+func (s *Server) SDK(who aws.CredentialsProvider) aws.Config {
+	return aws.Config{
+		Region:       Region,
 		BaseEndpoint: aws.String(s.Endpoint),
-		Credentials:  credentials.NewStaticCredentialsProvider(id, text, ""),
+		Credentials:  who,
 		HTTPClient:   s.client,
 		Retryer:      func() aws.Retryer { return aws.NopRetryer{} },
-	})
+	}
 }

@@ -145,7 +145,7 @@ func (c *call) record(in, out any, err error) *audit.Record {
 func (s *Service) newRecord(op *Operation, p *identity.Caller) *audit.Record {
 	r := &audit.Record{
 		EventVersion:       "1.11",
-		UserIdentity:       audit.UserIdentity{Type: p.Type, PrincipalID: p.PrincipalID, ARN: p.ARN, AccountID: p.Account, AccessKeyID: p.AccessKeyID, UserName: p.UserName, InvokedBy: p.ViaService},
+		UserIdentity:       audit.IdentityOf(p.Principal),
 		EventTime:          s.now().UTC(),
 		EventSource:        "kms.amazonaws.com",
 		EventName:          op.Name,

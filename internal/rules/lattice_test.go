@@ -11,9 +11,10 @@ import (
 const lattice = `
 secret xaes durable tracing
 kmsapi xksapi policy tracing/otlp
-keyspec keywrap nitro audit blob sigv4 identity awsjson store pkcs11
-rootkey store/bolt keystore cloudhsm endpointservice audit/trail audit/syslog
-keystore/soft keystore/hsm keystore/xks kms xksproxy/keyfile
+identity stsapi
+keyspec keywrap nitro audit blob sigv4 awsjson store pkcs11
+rootkey store/bolt keystore cloudhsm endpointservice audit/trail audit/syslog awsquery
+keystore/soft keystore/hsm keystore/xks kms sts xksproxy/keyfile
 server xksproxy
 config xksproxy/check kmsclient
 devmode

@@ -5,15 +5,12 @@ import (
 	"strconv"
 )
 
-// Values of headers that are the same in every answer.
-var (
-	contentType = []string{"application/x-amz-json-1.1"}
-	noStore     = []string{"no-store"}
-)
+// noStore is in every answer.
+var noStore = []string{"no-store"}
 
 // write sends an answer whose body is complete. Date is net/http's to add:
 // SDKs correct their clocks by it.
-func write(w http.ResponseWriter, requestID string, status int, body []byte) {
+func write(w http.ResponseWriter, requestID string, status int, contentType []string, body []byte) {
 	h := w.Header()
 	h["X-Amzn-Requestid"] = []string{requestID}
 	h["Content-Type"] = contentType

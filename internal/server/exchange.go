@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +31,9 @@ type exchange struct {
 	span    tracing.Span    // none until the signature has been looked at
 	scratch *scratch
 	body    body
+
+	protocol protocol
+	json     awsjson.Document
 }
 
 // scratch is memory that requests use one after the other.
@@ -57,31 +59,13 @@ func (b *scratch) release() {
 }
 
 func (x *exchange) serve() {
-	x.op = x.s.operations[x.target()]
+	x.protocol.begin(x)
 	if err := x.work(); err != nil {
 		x.fail(err)
 		return
 	}
-	write(x.w, x.id, http.StatusOK, x.scratch.out)
+	write(x.w, x.id, http.StatusOK, x.protocol.contentType(), x.scratch.out)
 	x.done(codeOK, http.StatusOK)
-}
-
-// target is what names the operation: a header, or a parameter of the query
-// string, to which the official SDKs move it when they presign. Given twice, in
-// whatever places, it is nothing.
-func (x *exchange) target() string {
-	targets := x.r.Header["X-Amz-Target"]
-	if x.r.URL.RawQuery != "" {
-		query, err := url.ParseQuery(x.r.URL.RawQuery)
-		if err != nil {
-			return ""
-		}
-		targets = append(targets[:len(targets):len(targets)], query["X-Amz-Target"]...)
-	}
-	if len(targets) != 1 {
-		return ""
-	}
-	return targets[0]
 }
 
 // work goes through the steps that the package comment lists. The answer is in
@@ -110,12 +94,8 @@ func (x *exchange) work() (err error) {
 
 	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.cfg.Timeout)
 	defer cancel()
-	document, err := awsjson.Parse(x.scratch.in.Bytes())
-	if err != nil {
+	if err := x.protocol.parse(x); err != nil {
 		return err
-	}
-	if x.op == nil {
-		return kmsapi.Errorf(kmsapi.UnknownOperation, "")
 	}
 	err = x.authenticate(ctx)
 	ctx, x.span = x.s.cfg.Tracer.Serve(ctx, x.r.Header, err == nil, x.op.target, x.began)
@@ -125,7 +105,7 @@ func (x *exchange) work() (err error) {
 		x.s.meters.refusals.WithLabelValues(string(kmsapi.CodeOf(err))).Inc()
 		return err
 	}
-	return x.call(ctx, document)
+	return x.call(ctx)
 }
 
 func (x *exchange) read() error {
@@ -156,14 +136,21 @@ func tooLarge(limit int64) error {
 	return kmsapi.Errorf(kmsapi.RequestEntityTooLarge, "The request body is larger than %d bytes.", limit)
 }
 
+// nobody is the principal of requests that are not signed.
+var nobody = new(identity.Principal)
+
 func (x *exchange) authenticate(ctx context.Context) error {
-	result, err := x.op.verifier.Verify(ctx, x.r, x.scratch.in.Bytes())
-	if err != nil {
-		return err
+	principal, region := nobody, x.s.region()
+	if !x.op.Anonymous {
+		result, err := x.op.verifier.Verify(ctx, x.r, x.scratch.in.Bytes())
+		if err != nil {
+			return err
+		}
+		principal, region = result.Owner.(*identity.Principal), result.Region
 	}
 	x.caller = identity.Caller{
-		Principal: result.Owner.(*identity.Principal),
-		Region:    result.Region,
+		Principal: principal,
+		Region:    region,
 		RequestID: x.id,
 		SourceIP:  sourceIP(x.r),
 		UserAgent: x.r.UserAgent(),
@@ -177,6 +164,15 @@ func (x *exchange) authenticate(ctx context.Context) error {
 	return nil
 }
 
+// region is where requests are that do not say it: us-east-1 is where AWS has
+// endpoints that belong to no Region.
+func (s *Server) region() string {
+	if len(s.cfg.Regions) > 0 {
+		return s.cfg.Regions[0]
+	}
+	return "us-east-1"
+}
+
 func sourceIP(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -186,9 +182,9 @@ func sourceIP(r *http.Request) string {
 }
 
 // call decodes, runs the operation, and encodes.
-func (x *exchange) call(ctx context.Context, document awsjson.Document) error {
+func (x *exchange) call(ctx context.Context) error {
 	in := x.op.New()
-	if err := document.Decode(in); err != nil {
+	if err := x.protocol.decode(x, in); err != nil {
 		if x.op.Refused != nil {
 			err = x.op.Refused(ctx, x.caller, err)
 		}
@@ -198,7 +194,7 @@ func (x *exchange) call(ctx context.Context, document awsjson.Document) error {
 	if err != nil {
 		return err
 	}
-	x.scratch.out = awsjson.Append(x.scratch.out[:0], out)
+	x.protocol.encode(x, out)
 	return nil
 }
 
@@ -212,7 +208,8 @@ func (x *exchange) fail(err error) {
 	if !known {
 		shown = kmsapi.Errorf(kmsapi.KMSInternal, "The request failed for a reason that only the server's log tells.")
 	}
-	code, status, level := string(shown.Code), shown.Code.Status(), slog.LevelInfo
+	code, status := x.protocol.onWire(x, shown.Code)
+	level := slog.LevelInfo
 	switch {
 	case !known && x.r.Context().Err() != nil:
 		code, level = codeCanceled, slog.LevelDebug
@@ -222,8 +219,8 @@ func (x *exchange) fail(err error) {
 	if !known || shown.Unwrap() != nil {
 		x.log(level, "request failed", slog.String("error", err.Error()))
 	}
-	x.scratch.out = awsjson.AppendError(x.scratch.out[:0], shown)
-	write(x.w, x.id, status, x.scratch.out)
+	x.protocol.encodeError(x, shown)
+	write(x.w, x.id, status, x.protocol.contentType(), x.scratch.out)
 	x.done(code, status)
 }
 

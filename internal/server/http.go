@@ -31,35 +31,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
+	form := s.protocolOf(r)
+	switch {
+	case form != nil:
+	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		refuse(w, http.StatusMethodNotAllowed, "")
 		return
-	}
-	if !isJSON(r.Header["Content-Type"]) {
+	default:
 		refuse(w, http.StatusNotFound, "The Content-Type of a request is application/x-amz-json-1.1.")
 		return
 	}
-	x := exchange{s: s, w: w, r: r, id: newRequestID(), began: time.Now(), scratch: scratches.Get().(*scratch)}
+	x := exchange{s: s, w: w, r: r, id: newRequestID(), began: time.Now(), scratch: scratches.Get().(*scratch), protocol: form}
 	defer x.scratch.release()
 	defer x.body.release()
 	x.serve()
-}
-
-// isJSON tells whether a body may be read as AWS JSON: anything else that it
-// says it is would be another protocol's, which we would misread. To say
-// nothing is allowed.
-func isJSON(types []string) bool {
-	if len(types) == 0 {
-		return true
-	}
-	media, _, _ := strings.Cut(types[0], ";")
-	switch strings.ToLower(strings.Trim(media, " \t")) {
-	case "application/x-amz-json-1.1", "application/x-amz-json-1.0", "application/json":
-		return len(types) == 1
-	default:
-		return false
-	}
 }
 
 // maySeeMetrics is for this machine and those whom the configuration names:
@@ -96,7 +82,7 @@ func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 
 // refuse answers what is not a request to an API in the form that one would expect.
 func refuse(w http.ResponseWriter, status int, text string) {
-	write(w, newRequestID(), status, awsjson.AppendError(nil, kmsapi.Errorf(kmsapi.UnknownOperation, "%s", text)))
+	write(w, newRequestID(), status, jsonType, awsjson.AppendError(nil, kmsapi.Errorf(kmsapi.UnknownOperation, "%s", text)))
 }
 
 // newRequestID makes a random UUID.

@@ -16,6 +16,7 @@ import (
 
 	"kastellan.dev/internal/awsjson"
 	"kastellan.dev/internal/identity"
+	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/sigv4"
 	"kastellan.dev/internal/tracing"
 )
@@ -37,6 +38,8 @@ type Operation struct {
 	// not a request that Call could take, and gives the error that is answered:
 	// the cause, or another one. Nil means that nobody needs to know.
 	Refused func(ctx context.Context, caller identity.Caller, cause error) error
+	// Anonymous says that requests are not signed. Their caller has an empty principal.
+	Anonymous bool
 }
 
 // API is a table of operations that share a target and a service.
@@ -44,6 +47,17 @@ type API struct {
 	Target     string // what stands before the dot in X-Amz-Target: "TrentService"
 	Service    string // of the credential scope: "kms"
 	Operations []Operation
+	// Query says how the API is called by the query protocol, with the names of
+	// operations as Action. Nil: it is called by AWS JSON.
+	Query *Query
+}
+
+// Query is what the query protocol needs to know of an API.
+type Query struct {
+	Version   string // "2011-06-15"
+	Namespace string // of the answers' XML
+	// OnWire gives the name and the HTTP status that a code has in answers.
+	OnWire func(kmsapi.Code) (name string, status int)
 }
 
 // Config says what a Server serves, and how. Zero values are usable where a
@@ -51,6 +65,9 @@ type API struct {
 type Config struct {
 	APIs       []API
 	Identities *identity.Source // required
+	// Sessions finds what temporary credentials that Identities does not know stand for,
+	// by the session token that came with them. Nil: nothing.
+	Sessions func(accessKeyID, token string) (*identity.Entry, bool)
 
 	// Regions are the ones that requests may be signed for. None means any
 	// name that is well formed.
@@ -97,6 +114,7 @@ type Config struct {
 type Server struct {
 	cfg        Config
 	operations map[string]*operation // by X-Amz-Target
+	queries    map[string]*operation // by Version and Action
 	slots      chan struct{}         // one for each request that is worked on
 	held       atomic.Int64          // bytes of bodies that are held; see body
 	meters     *meters
@@ -110,6 +128,7 @@ type operation struct {
 	target   string
 	verifier *sigv4.Verifier
 	meter    meter
+	query    *Query
 }
 
 // New checks the tables and makes a Server of them. It starts nothing.
@@ -121,6 +140,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:        cfg,
 		operations: make(map[string]*operation),
+		queries:    make(map[string]*operation),
 		slots:      make(chan struct{}, cfg.MaxConcurrent),
 		metrics:    promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{}),
 	}
@@ -134,7 +154,7 @@ func New(cfg Config) (*Server, error) {
 			verifiers[api.Service] = newVerifier(&cfg, api.Service)
 		}
 		for _, op := range api.Operations {
-			if err := s.add(api.Target, op, verifiers[api.Service]); err != nil {
+			if err := s.add(&api, op, verifiers[api.Service]); err != nil {
 				return nil, err
 			}
 		}
@@ -177,8 +197,11 @@ func newVerifier(cfg *Config, service string) *sigv4.Verifier {
 	if len(cfg.Regions) > 0 {
 		v.Region = func(name string) bool { return slices.Contains(cfg.Regions, name) }
 	}
-	v.Lookup = func(_ context.Context, accessKeyID string) (sigv4.Secret, bool) {
+	v.Lookup = func(_ context.Context, accessKeyID, token string) (sigv4.Secret, bool) {
 		e, ok := cfg.Identities.Lookup(accessKeyID)
+		if !ok && cfg.Sessions != nil {
+			e, ok = cfg.Sessions(accessKeyID, token)
+		}
 		if !ok {
 			return sigv4.Secret{}, false
 		}
@@ -187,17 +210,20 @@ func newVerifier(cfg *Config, service string) *sigv4.Verifier {
 	return v
 }
 
-func (s *Server) add(target string, op Operation, verifier *sigv4.Verifier) error {
-	name := target + "." + op.Name
+func (s *Server) add(api *API, op Operation, verifier *sigv4.Verifier) error {
+	name, table, key := api.Target+"."+op.Name, s.operations, api.Target+"."+op.Name
+	if api.Query != nil {
+		table, key = s.queries, api.Query.Version+" "+op.Name
+	}
 	switch {
 	case op.New == nil || op.Call == nil:
 		return fmt.Errorf("server: %s has no New or no Call", name)
-	case s.operations[name] != nil:
+	case table[key] != nil:
 		return fmt.Errorf("server: %s exists twice", name)
 	}
 	if err := awsjson.Prepare(op.New()); err != nil {
 		return fmt.Errorf("server: %s: %w", name, err)
 	}
-	s.operations[name] = &operation{Operation: op, target: name, verifier: verifier, meter: s.meters.of(target, op.Name)}
+	table[key] = &operation{Operation: op, target: name, verifier: verifier, meter: s.meters.of(api.Target, op.Name), query: api.Query}
 	return nil
 }

@@ -15,7 +15,7 @@ func TestAChangedSecretIsNotCoveredByARememberedKey(t *testing.T) {
 	t.Parallel()
 	current := secretOf("old")
 	v := kmsVerifier()
-	v.Lookup = func(context.Context, string) (sigv4.Secret, bool) { return sigv4.Secret{Key: current}, true }
+	v.Lookup = func(context.Context, string, string) (sigv4.Secret, bool) { return sigv4.Secret{Key: current}, true }
 	old := signed(sigv4.Credentials{AccessKeyID: longTermKey, Secret: secretOf("old")})
 	if _, err := v.Verify(t.Context(), old, kmsBody); err != nil {
 		t.Fatal(err)

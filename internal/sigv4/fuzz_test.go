@@ -37,7 +37,7 @@ func FuzzVerify(f *testing.F) {
 		// Nobody can know the secret of this verifier's only key.
 		unknown := secret.NewText(hex.EncodeToString(hmacSHA256([]byte(t.Name()), authorization+query)))
 		v := sigv4.Verifier{Service: "kms", Now: func() time.Time { return signedAt },
-			Lookup: func(context.Context, string) (sigv4.Secret, bool) { return sigv4.Secret{Key: unknown}, true }}
+			Lookup: func(context.Context, string, string) (sigv4.Secret, bool) { return sigv4.Secret{Key: unknown}, true }}
 		got, err := v.Verify(t.Context(), r, nil)
 		if err == nil {
 			t.Fatalf("accepted: %+v", got)

@@ -88,7 +88,7 @@ func (m message) verifier() *sigv4.Verifier {
 	return &sigv4.Verifier{
 		Service: "kms",
 		Now:     func() time.Time { return signedAt },
-		Lookup: func(_ context.Context, id string) (sigv4.Secret, bool) {
+		Lookup: func(_ context.Context, id, _ string) (sigv4.Secret, bool) {
 			return sigv4.Secret{Key: secret.NewText(m.credentials.SecretAccessKey), SessionToken: secret.NewText(m.credentials.SessionToken)},
 				id == m.credentials.AccessKeyID
 		},

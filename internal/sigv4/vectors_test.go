@@ -111,7 +111,7 @@ func exampleVerifier(token string) *sigv4.Verifier {
 	return &sigv4.Verifier{
 		Service: "service",
 		Now:     func() time.Time { return exampleTime },
-		Lookup: func(_ context.Context, id string) (sigv4.Secret, bool) {
+		Lookup: func(_ context.Context, id, _ string) (sigv4.Secret, bool) {
 			if id != exampleKey {
 				return sigv4.Secret{}, false
 			}

@@ -46,8 +46,12 @@ type Verifier struct {
 	// Region tells whether this endpoint serves a Region. Nil allows every
 	// name that is well formed.
 	Region func(name string) bool
-	// Lookup finds the secret of an access key. Required.
-	Lookup func(ctx context.Context, accessKeyID string) (Secret, bool)
+	// Lookup finds the secret of an access key. Required. token is the session token
+	// that the request carries, or empty: from it the secret of temporary
+	// credentials can be had without a place where they are kept. Whether it is
+	// the right one is for Verify to decide, by Secret.SessionToken. The strings
+	// are parts of a request: clone what is kept of them.
+	Lookup func(ctx context.Context, accessKeyID, token string) (Secret, bool)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
@@ -216,7 +220,7 @@ func (v *Verifier) serves(region string) bool {
 var unknownSecret = secret.NewText("no secret access key looks like this one")
 
 func (v *Verifier) checkSignature(ctx context.Context, r *http.Request, body []byte, c *claim, now time.Time) (Secret, error) {
-	known, ok := v.Lookup(ctx, c.scope.accessKeyID)
+	known, ok := v.Lookup(ctx, c.scope.accessKeyID, c.token)
 	if ok = ok && known.Key.Len() >= minSecretLength; !ok {
 		known = Secret{Key: unknownSecret}
 	}

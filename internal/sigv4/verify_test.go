@@ -33,7 +33,7 @@ var (
 
 func secretOf(id string) secret.Text { return secret.NewText("the secret access key of " + id) }
 
-func lookup(_ context.Context, id string) (sigv4.Secret, bool) {
+func lookup(_ context.Context, id, _ string) (sigv4.Secret, bool) {
 	switch id {
 	case longTermKey:
 		return sigv4.Secret{Key: secretOf(id), Owner: owner}, true

@@ -61,7 +61,7 @@ func bare(b *testing.B, log *slog.Logger) http.Handler {
 	}
 	verifier := &sigv4.Verifier{
 		Service: xksapi.Service,
-		Lookup: func(context.Context, string) (sigv4.Secret, bool) {
+		Lookup: func(context.Context, string, string) (sigv4.Secret, bool) {
 			return sigv4.Secret{Key: secret.NewText(xksproxytest.SecretKey)}, true
 		},
 	}

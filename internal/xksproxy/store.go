@@ -63,7 +63,7 @@ func newVerifier(cfg StoreConfig, now func() time.Time) *sigv4.Verifier {
 	v := &sigv4.Verifier{
 		Service: xksapi.Service,
 		Now:     now,
-		Lookup: func(_ context.Context, id string) (sigv4.Secret, bool) {
+		Lookup: func(_ context.Context, id, _ string) (sigv4.Secret, bool) {
 			text, ok := secrets[id]
 			return sigv4.Secret{Key: text}, ok
 		},

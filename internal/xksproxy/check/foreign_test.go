@@ -172,7 +172,7 @@ func (f *foreign) signed(r *http.Request, body []byte) bool {
 	if strings.Contains(r.Header.Get("Authorization"), "/kms/aws4_request") {
 		service = "kms"
 	}
-	v := sigv4.Verifier{Service: service, Now: func() time.Time { return at }, Lookup: func(_ context.Context, id string) (sigv4.Secret, bool) {
+	v := sigv4.Verifier{Service: service, Now: func() time.Time { return at }, Lookup: func(_ context.Context, id, _ string) (sigv4.Secret, bool) {
 		text, ok := f.secrets[id]
 		return sigv4.Secret{Key: secret.NewText(text)}, ok
 	}}

@@ -206,7 +206,7 @@ func (p *Proxy) SetSecret(s secret.Text) {
 	p.Secret = s
 }
 
-func (p *Proxy) lookup(_ context.Context, accessKeyID string) (sigv4.Secret, bool) {
+func (p *Proxy) lookup(_ context.Context, accessKeyID, _ string) (sigv4.Secret, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return sigv4.Secret{Key: p.Secret}, accessKeyID == p.AccessKeyID

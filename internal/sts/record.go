@@ -1,0 +1,103 @@
+package sts
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/stsapi"
+)
+
+func (c *call) about(kind, arn string) {
+	c.resources = append(c.resources, audit.Resource{AccountID: accountOf(arn), Type: kind, ARN: arn})
+}
+
+func (c *call) note(name string, value any) {
+	if c.notes == nil {
+		c.notes = make(map[string]any)
+	}
+	c.notes[name] = value
+}
+
+// record is what the audit log says of the call. Secrets and tokens are not in
+// it: their members are marked as sensitive.
+func (c *call) record(in, out any, err error) *audit.Record {
+	p := c.caller
+	r := &audit.Record{
+		EventVersion:       "1.11",
+		UserIdentity:       c.identity(),
+		EventTime:          c.s.now().UTC(),
+		EventSource:        "sts.amazonaws.com",
+		EventName:          c.op.Name,
+		AWSRegion:          p.Region,
+		SourceIPAddress:    p.SourceIP,
+		UserAgent:          p.UserAgent,
+		RequestParameters:  c.parameters(in),
+		RequestID:          p.RequestID,
+		EventID:            newUUID(),
+		ReadOnly:           c.op.ReadOnly,
+		Resources:          c.resources,
+		EventType:          audit.APICall,
+		ManagementEvent:    true,
+		EventCategory:      "Management",
+		RecipientAccountID: p.Account,
+	}
+	if r.RecipientAccountID == "" {
+		r.RecipientAccountID = c.recipient
+	}
+	if p.TLSVersion != "" {
+		r.TLSDetails = &audit.TLSDetails{TLSVersion: p.TLSVersion, CipherSuite: p.CipherSuite, ClientProvidedHostHeader: p.Host}
+	}
+	if err != nil {
+		r.ErrorCode, _ = stsapi.OnWire(kmsapi.CodeOf(err))
+		var known *kmsapi.Error
+		if errors.As(err, &known) {
+			r.ErrorMessage = known.Message
+		}
+		return r
+	}
+	if !c.op.ReadOnly {
+		r.ResponseElements = audit.Parameters(out)
+	}
+	return r
+}
+
+// identity is who called, or whom an identity provider vouches for.
+func (c *call) identity() audit.UserIdentity {
+	switch {
+	case !c.op.Anonymous:
+		return audit.IdentityOf(c.caller.Principal)
+	case c.web == nil:
+		return audit.UserIdentity{Type: "Unknown"}
+	}
+	return audit.UserIdentity{
+		Type:             "WebIdentityUser",
+		PrincipalID:      c.web.provider + ":" + c.web.audience + ":" + c.web.subject,
+		UserName:         c.web.subject,
+		IdentityProvider: c.web.providerARN,
+	}
+}
+
+// parameters are the request's members and what the call came with beside them.
+func (c *call) parameters(in any) json.RawMessage {
+	members := audit.Parameters(in)
+	if len(c.notes) == 0 || members == nil {
+		return members
+	}
+	extra, err := json.Marshal(c.notes)
+	if err != nil {
+		return members // of texts alone: it cannot fail
+	}
+	return append(append(members[:len(members)-1:len(members)-1], ','), extra[1:]...)
+}
+
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
