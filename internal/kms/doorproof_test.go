@@ -175,7 +175,7 @@ func errands(t *testing.T, w *world) (all []errand) {
 			}
 			in := requests[op]
 			if encrypt, ok := in.(*kmsapi.EncryptRequest); ok && !symmetric {
-				encrypt.EncryptionAlgorithm = key.EncryptionAlgorithms[0]
+				encrypt.EncryptionAlgorithm = key.EncryptionAlgorithms[len(key.EncryptionAlgorithms)-1]
 			}
 			if in != nil && op != kmsapi.GrantRetireGrant && op != kmsapi.GrantDeriveSharedSecret && op != kmsapi.GrantDecapsulate {
 				name := string(op)
@@ -186,7 +186,7 @@ func errands(t *testing.T, w *world) (all []errand) {
 			}
 		}
 		if key.KeyUsage == kmsapi.EncryptDecrypt && !symmetric {
-			all = append(all, errand{"Decrypt", &kmsapi.DecryptRequest{KeyID: key.Arn, CiphertextBlob: w.sealedBy(key), EncryptionAlgorithm: key.EncryptionAlgorithms[0]}, []string{"Open"}})
+			all = append(all, errand{"Decrypt", &kmsapi.DecryptRequest{KeyID: key.Arn, CiphertextBlob: w.sealedBy(key), EncryptionAlgorithm: key.EncryptionAlgorithms[len(key.EncryptionAlgorithms)-1]}, []string{"Open"}})
 		}
 		switch key.KeyUsage {
 		case kmsapi.KeyAgreement:

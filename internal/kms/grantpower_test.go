@@ -60,7 +60,7 @@ func (w *world) sealedBy(key *kmsapi.KeyMetadata) []byte {
 	if len(key.EncryptionAlgorithms) == 0 {
 		return []byte("x")
 	}
-	in.EncryptionAlgorithm = key.EncryptionAlgorithms[0]
+	in.EncryptionAlgorithm = key.EncryptionAlgorithms[len(key.EncryptionAlgorithms)-1]
 	return must(do[kmsapi.EncryptResponse](w, root(account), "Encrypt", in))(w.t).CiphertextBlob
 }
 
