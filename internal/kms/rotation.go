@@ -81,6 +81,7 @@ func (c *call) rotateKeyOnDemand(ctx context.Context, in *kmsapi.RotateKeyOnDema
 	if err != nil {
 		return nil, err
 	}
+	c.shown = none // as AWS's record does
 	return &kmsapi.RotateKeyOnDemandResponse{KeyID: k.ARN}, nil
 }
 
