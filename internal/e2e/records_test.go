@@ -254,14 +254,7 @@ func TestWhatTheServiceDoesToAKeyStoreIsRecorded(t *testing.T) {
 	in := kastellantest.ProxyInput(proxy, "store")
 	id := s.KeyStore(in)
 	events := func(name, member, value string) func() bool {
-		return func() bool {
-			for _, r := range recorded(t, s) {
-				if r.EventName == name && r.EventType == audit.ServiceEvent && r.ServiceEventDetails["customKeyStoreId"] == id && r.ServiceEventDetails[member] == value {
-					return true
-				}
-			}
-			return false
-		}
+		return func() bool { return hasEvent(t, s, name, audit.Data{"customKeyStoreId": id, member: value}) }
 	}
 	polltest.Until(t, "the record of the connection", events("ConnectCustomKeyStoreAttempt", "connectionState", "CONNECTED"))
 	proxy.Fleet("ACTIVE", "DEGRADED")
@@ -276,4 +269,19 @@ func TestWhatTheServiceDoesToAKeyStoreIsRecorded(t *testing.T) {
 	polltest.Until(t, "the record that it is well", events("CustomKeyStoreHealthChange", "state", "ACTIVE"))
 	s.Disconnect(id)
 	polltest.Until(t, "the record of the end", events("DisconnectCustomKeyStoreAttempt", "connectionState", "DISCONNECTED"))
+}
+
+// hasEvent tells whether there is a service event with these details.
+func hasEvent(t *testing.T, s *kastellantest.Server, name string, details audit.Data) bool {
+	t.Helper()
+	for _, r := range recorded(t, s) {
+		found := r.EventName == name && r.EventType == audit.ServiceEvent
+		for member, value := range details {
+			found = found && r.ServiceEventDetails[member] == value
+		}
+		if found {
+			return true
+		}
+	}
+	return false
 }
