@@ -242,7 +242,7 @@ func (s *Server) config(cfg Config, hsm config.HSM) (*config.Config, error) {
 			// More than AWS grants: a laptop under load should not look like a broken proxy.
 			RequestTimeout: 2 * time.Second,
 		},
-		Audit:  config.Audit{File: s.path("audit.jsonl")},
+		Audit:  config.Audit{Directory: s.path("audit")},
 		Quotas: config.Quotas{RequestRates: config.RatesOff}, // who tries things out is not to wait
 	}, nil
 }
