@@ -94,6 +94,9 @@ func TestOneOfTwoHSMsGoesUnderLoad(t *testing.T) {
 				return err == nil // which takes two HSMs
 			})
 			for _, state := range []string{"UNHEALTHY", "HEALTHY"} {
+				if name == "the library hangs" {
+					break // its process may be replaced before the HSM counts as lost
+				}
 				polltest.Until(t, "the record that the HSM is "+state, func() bool {
 					return hasEvent(t, s, "CustomKeyStoreHealthChange", audit.Data{"customKeyStoreId": id, "part": cluster.Members[0].ID, "state": state})
 				})
