@@ -44,15 +44,17 @@ func (c *call) assumeRole(_ context.Context, in *stsapi.AssumeRoleRequest) (*sts
 	if c.chained() {
 		longest = maxChained
 	}
-	out, percent, err := c.begin(role, asked, longest)
+	out, err := c.begin(role, asked, longest)
 	if err != nil {
 		return nil, err
 	}
 	return &stsapi.AssumeRoleResponse{
-		SourceIdentity:   asked.claims.SourceID,
-		AssumedRoleUser:  sessionUser(role, asked.claims.Name),
-		Credentials:      out,
-		PackedPolicySize: percent,
+		SourceIdentity:          asked.claims.SourceID,
+		AssumedRoleUser:         sessionUser(role, asked.claims.Name),
+		Credentials:             out.Credentials,
+		PackedPolicySize:        out.packed,
+		SessionTokenSize:        out.size,
+		SessionTokenUtilization: out.utilization,
 	}, nil
 }
 
@@ -83,6 +85,7 @@ func (c *call) chained() bool { return c.caller.Type == identity.TypeAssumedRole
 type beginning struct {
 	claims   claims
 	duration *int32            // seconds, as asked for
+	size     *int32            // characters that the token has at least
 	tags     map[string]string // those of the request, without those that come along from the caller's session
 	external *string
 	role     *identity.RoleEntry // once it is known, for condition keys
@@ -95,7 +98,7 @@ func (c *call) beginning(in *stsapi.AssumeRoleRequest) (*beginning, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &beginning{duration: in.DurationSeconds, tags: tags, external: in.ExternalId}
+	b := &beginning{duration: in.DurationSeconds, size: in.MinimumSessionTokenSize, tags: tags, external: in.ExternalId}
 	b.claims = claims{Kind: ofRole, Name: in.RoleSessionName, Tags: tags, Transitive: in.TransitiveTagKeys}
 	if in.SourceIdentity != nil {
 		b.claims.SourceID = *in.SourceIdentity
@@ -174,19 +177,19 @@ func (c *call) trusted(role *identity.RoleEntry, subject *policy.Subject, action
 }
 
 // begin makes the credentials of a session of the role that lasts at most so long.
-func (c *call) begin(role *identity.RoleEntry, b *beginning, longest time.Duration) (*stsapi.Credentials, *int32, error) {
+func (c *call) begin(role *identity.RoleEntry, b *beginning, longest time.Duration) (*made, error) {
 	duration := usualSession
 	if b.duration != nil {
 		duration = time.Duration(*b.duration) * time.Second
 	}
 	if duration > longest {
 		if c.chained() {
-			return nil, nil, kmsapi.Errorf(kmsapi.Validation, "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+			return nil, kmsapi.Errorf(kmsapi.Validation, "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
 		}
-		return nil, nil, kmsapi.Errorf(kmsapi.Validation, "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+		return nil, kmsapi.Errorf(kmsapi.Validation, "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
 	b.claims.Issuer, b.claims.IssuerID = role.ARN, role.ID
-	return c.credentials(&b.claims, duration)
+	return c.credentials(&b.claims, duration, b.size)
 }
 
 func sessionUser(role *identity.RoleEntry, name string) *stsapi.AssumedRoleUser {

@@ -10,7 +10,8 @@
 //
 //	byte  0       version: 1
 //	      1..30   random: in base64 these are the secret access key
-//	     31..     claims: JSON, compressed (RFC 1951)
+//	     31..     claims: JSON, compressed (RFC 1951), and zeros if the
+//	              caller wants a longer token
 //
 // What a token says is held against the accounts that are configured: the session of
 // a role or user that is gone, or that has another unique id now, is as unknown as

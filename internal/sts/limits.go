@@ -11,7 +11,7 @@ import (
 )
 
 // maxPacked is how large session policies and tags may be, in bytes as they are
-// compressed in a token. With it a token has less than 5,000 characters, which every header can hold.
+// compressed in a token, of which the rest is for what else it says.
 const maxPacked = 2048
 
 // maxPlain is how long the inline policy and the ARNs may be together, in characters.
@@ -59,23 +59,42 @@ func packed(c *claims) (*int32, error) {
 	return &percent, nil
 }
 
-// credentials makes the credentials of a session that begins now.
-func (c *call) credentials(session *claims, duration time.Duration) (*stsapi.Credentials, *int32, error) {
+// made are a session's credentials, and the sizes that answers tell.
+type made struct {
+	*stsapi.Credentials
+	packed, size, utilization *int32
+}
+
+// credentials makes the credentials of a session that begins now, with a token of at least
+// so many characters.
+func (c *call) credentials(session *claims, duration time.Duration, atLeast *int32) (*made, error) {
 	percent, err := packed(session)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	session.Issued, session.Expires = c.at.Unix(), c.at.Add(duration).Unix()
-	made, err := issue(c.s.sealer, session)
-	if err != nil {
-		return nil, nil, err
+	least := 0
+	if atLeast != nil {
+		least = int(*atLeast)
 	}
-	return &stsapi.Credentials{
-		AccessKeyId:     made.accessKeyID,
-		SecretAccessKey: made.secret,
-		SessionToken:    made.token,
-		Expiration:      kmsapi.At(made.expires),
-	}, percent, nil
+	out, err := issue(c.s.sealer, session, least)
+	if err != nil {
+		return nil, err
+	}
+	size := int32(out.token.Len())
+	if size > maxToken {
+		return nil, kmsapi.Errorf(stsapi.PackedPolicyTooLarge, "The session token would have %d characters; the limit is %d.", size, maxToken)
+	}
+	utilization := (size*100 + maxToken - 1) / maxToken
+	return &made{
+		Credentials: &stsapi.Credentials{
+			AccessKeyId:     out.accessKeyID,
+			SecretAccessKey: out.secret,
+			SessionToken:    out.token,
+			Expiration:      kmsapi.At(out.expires),
+		},
+		packed: percent, size: &size, utilization: &utilization,
+	}, nil
 }
 
 // maxTags is the most tags that a session can have.

@@ -22,9 +22,9 @@ const (
 	headerSize   = 1 + secretSize
 	purpose      = "session token"
 
-	// maxToken is the longest token that is looked at, in characters. Those that are given out
-	// are shorter by far: see maxPacked.
-	maxToken = 16 << 10
+	// maxToken is the longest token that is given out, in characters, as AWS has it: every
+	// header can hold it.
+	maxToken = 4096
 	// maxClaims is how large the claims of one may become, in bytes: whoever made it
 	// was bounded by the constraints of requests.
 	maxClaims = 256 << 10
@@ -62,8 +62,8 @@ type credentials struct {
 	expires     time.Time
 }
 
-// issue makes the credentials of a session.
-func issue(sealer rootkey.Sealer, c *claims) (*credentials, error) {
+// issue makes the credentials of a session. The token has at least so many characters.
+func issue(sealer rootkey.Sealer, c *claims, atLeast int) (*credentials, error) {
 	var id [10]byte
 	_, _ = rand.Read(id[:]) // never fails
 	plain := make([]byte, headerSize, 512)
@@ -83,6 +83,12 @@ func issue(sealer rootkey.Sealer, c *claims) (*credentials, error) {
 	sealed, err := sealer.Seal(purpose, out.accessKeyID, plain)
 	if err != nil {
 		return nil, err
+	}
+	if missing := (atLeast+3)/4*3 - len(sealed); missing > 0 {
+		plain = append(plain, make([]byte, missing)...)
+		if sealed, err = sealer.Seal(purpose, out.accessKeyID, plain); err != nil {
+			return nil, err
+		}
 	}
 	out.token = secret.NewText(base64.StdEncoding.EncodeToString(sealed))
 	return out, nil

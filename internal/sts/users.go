@@ -25,11 +25,11 @@ func (c *call) getSessionToken(_ context.Context, in *stsapi.GetSessionTokenRequ
 		return nil, noSuchDevice()
 	}
 	session := claims{Kind: ofUser, Issuer: c.caller.ARN, IssuerID: c.caller.PrincipalID}
-	out, _, err := c.credentials(&session, c.userDuration(in.DurationSeconds))
+	out, err := c.credentials(&session, c.userDuration(in.DurationSeconds), in.MinimumSessionTokenSize)
 	if err != nil {
 		return nil, err
 	}
-	return &stsapi.GetSessionTokenResponse{Credentials: out}, nil
+	return &stsapi.GetSessionTokenResponse{Credentials: out.Credentials, SessionTokenSize: out.size, SessionTokenUtilization: out.utilization}, nil
 }
 
 func (c *call) getFederationToken(_ context.Context, in *stsapi.GetFederationTokenRequest) (*stsapi.GetFederationTokenResponse, error) {
@@ -51,14 +51,16 @@ func (c *call) getFederationToken(_ context.Context, in *stsapi.GetFederationTok
 	if err := b.limit(c.directory, c.caller.Account, in.Policy, in.PolicyArns); err != nil {
 		return nil, err
 	}
-	out, percent, err := c.credentials(&b.claims, c.userDuration(in.DurationSeconds))
+	out, err := c.credentials(&b.claims, c.userDuration(in.DurationSeconds), in.MinimumSessionTokenSize)
 	if err != nil {
 		return nil, err
 	}
 	return &stsapi.GetFederationTokenResponse{
-		FederatedUser:    &stsapi.FederatedUser{FederatedUserId: c.caller.Account + ":" + in.Name, Arn: user},
-		Credentials:      out,
-		PackedPolicySize: percent,
+		FederatedUser:           &stsapi.FederatedUser{FederatedUserId: c.caller.Account + ":" + in.Name, Arn: user},
+		Credentials:             out.Credentials,
+		PackedPolicySize:        out.packed,
+		SessionTokenSize:        out.size,
+		SessionTokenUtilization: out.utilization,
 	}, nil
 }
 

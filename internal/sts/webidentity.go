@@ -48,7 +48,7 @@ func (c *call) assumeRoleWithWebIdentity(ctx context.Context, in *stsapi.AssumeR
 	if err := b.limit(c.directory, role.Account, in.Policy, in.PolicyArns); err != nil {
 		return nil, err
 	}
-	out, percent, err := c.begin(role, b, role.MaxSession)
+	out, err := c.begin(role, b, role.MaxSession)
 	if err != nil {
 		return nil, err
 	}
@@ -57,9 +57,11 @@ func (c *call) assumeRoleWithWebIdentity(ctx context.Context, in *stsapi.AssumeR
 		Audience:                    web.audience,
 		SourceIdentity:              b.claims.SourceID,
 		AssumedRoleUser:             sessionUser(role, b.claims.Name),
-		Credentials:                 out,
+		Credentials:                 out.Credentials,
 		Provider:                    web.providerARN,
-		PackedPolicySize:            percent,
+		PackedPolicySize:            out.packed,
+		SessionTokenSize:            out.size,
+		SessionTokenUtilization:     out.utilization,
 	}, nil
 }
 
@@ -73,7 +75,7 @@ func (w *webIdentity) beginning(in *stsapi.AssumeRoleWithWebIdentityRequest) (*b
 	if err != nil {
 		return nil, err
 	}
-	b := &beginning{duration: in.DurationSeconds, tags: tags, web: w}
+	b := &beginning{duration: in.DurationSeconds, size: in.MinimumSessionTokenSize, tags: tags, web: w}
 	b.claims = claims{
 		Kind:       ofRole,
 		Name:       in.RoleSessionName,
