@@ -26,6 +26,7 @@ type cli struct {
 	KeyStore keyStoreCmd `cmd:"" help:"Look at custom key stores."`
 	RootKey  rootKeyCmd  `cmd:"" help:"Make and replace root keys."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`
+	Audit    auditCmd    `cmd:"" help:"Verify and read audit logs."`
 	Version  versionCmd  `cmd:"" help:"Print the version of the program."`
 }
 

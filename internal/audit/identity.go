@@ -11,6 +11,7 @@ func IdentityOf(p *identity.Principal) UserIdentity {
 		AccountID:   p.Account,
 		AccessKeyID: p.AccessKeyID,
 		UserName:    p.UserName,
+		InvokedBy:   p.ViaService,
 	}
 	if p.Session != nil {
 		u.SessionContext = contextOf(p.Session, p.Type)

@@ -19,11 +19,19 @@ var renamed = map[string]string{
 	"CloudHsmClusterId": "clusterId",
 	"GrantToken":        "",
 	"GrantTokens":       "",
+	// A certificate, as long as all the rest; and what attests a recipient, which
+	// stands in the additional data.
+	"TrustAnchorCertificate": "",
+	"Recipient":              "",
 }
+
+// metadata has members of its own names.
+var metadata = reflect.TypeFor[kmsapi.KeyMetadata]()
 
 // Parameters turns a request or response structure of kmsapi into the object
 // that stands in a record: names in lower camel case; sensitive members,
-// blobs and zero values left out. It is nil when nothing is left.
+// blobs and zero values left out, but for those that an answer always has. It
+// is nil when nothing is left.
 func Parameters(in any) json.RawMessage {
 	v := reflect.ValueOf(in)
 	for v.Kind() == reflect.Pointer {
@@ -43,8 +51,9 @@ func Parameters(in any) json.RawMessage {
 
 // shown is a member that may stand in a record.
 type shown struct {
-	index int
-	name  string
+	index  int
+	name   string
+	always bool // also when it is zero
 }
 
 // plans holds the members to show by type, worked out once.
@@ -56,23 +65,23 @@ func plan(t reflect.Type) []shown {
 	}
 	var p []shown
 	for i := range t.NumField() {
-		name, sensitive := member(t.Field(i))
-		if name != "" && !sensitive && !isBlob(t.Field(i).Type) {
-			p = append(p, shown{index: i, name: name})
+		name, flags := member(t, t.Field(i))
+		if name != "" && !strings.Contains(flags, "sensitive") && !isBlob(t.Field(i).Type) {
+			p = append(p, shown{index: i, name: name, always: strings.Contains(flags, "always")})
 		}
 	}
 	plans.Store(t, p)
 	return p
 }
 
-// member gives the name of a field in a record, "" for one that is left out.
-func member(f reflect.StructField) (name string, sensitive bool) {
-	name, flags, _ := strings.Cut(f.Tag.Get("aws"), ",")
-	if other, ok := renamed[name]; ok {
-		return other, false
+// member gives the name of a field in a record, "" for one that is left out, and its flags.
+func member(t reflect.Type, f reflect.StructField) (name, flags string) {
+	name, flags, _ = strings.Cut(f.Tag.Get("aws"), ",")
+	if other, ok := renamed[name]; ok && t != metadata {
+		return other, flags
 	}
 	r, size := utf8.DecodeRuneInString(name)
-	return string(unicode.ToLower(r)) + name[size:], strings.Contains(flags, "sensitive")
+	return string(unicode.ToLower(r)) + name[size:], flags
 }
 
 func isBlob(t reflect.Type) bool {
@@ -84,7 +93,7 @@ func appendStruct(dst []byte, v reflect.Value) []byte {
 	first := true
 	for _, m := range plan(v.Type()) {
 		f := v.Field(m.index)
-		if f.IsZero() {
+		if f.IsZero() && !m.always {
 			continue
 		}
 		if !first {

@@ -81,6 +81,9 @@ type AccessKey struct {
 	SessionTokenFile string    `yaml:"session-token-file"`
 	SessionTokenEnv  string    `yaml:"session-token-env"`
 	Expires          time.Time `yaml:"expires"`
+	// ViaService is the service that alone has the key, as "s3.eu-central-1.amazonaws.com": its
+	// requests have kms:ViaService. Empty: nobody's requests come by a service.
+	ViaService string `yaml:"via-service"`
 
 	// Secret and SessionToken are for configurations that are not read from a file.
 	Secret       secret.Text `yaml:"-"`

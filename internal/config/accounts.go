@@ -181,7 +181,7 @@ func (c *Config) accessKeys(p *problems, w where, keys []AccessKey) []identity.A
 }
 
 func (c *Config) accessKey(k AccessKey) (identity.AccessKey, error) {
-	out := identity.AccessKey{ID: k.ID, Secret: k.Secret, SessionToken: k.SessionToken, Expires: k.Expires}
+	out := identity.AccessKey{ID: k.ID, Secret: k.Secret, SessionToken: k.SessionToken, Expires: k.Expires, ViaService: k.ViaService}
 	var err error
 	if out.Secret.IsEmpty() {
 		if out.Secret, err = c.oneSecret(k.SecretFile, k.SecretEnv); err != nil {

@@ -18,11 +18,13 @@ import (
 // Config is a server's configuration. Load reads it; development mode and
 // tests make it themselves.
 type Config struct {
-	Listen            Listen            `yaml:"listen"`
-	Regions           []string          `yaml:"regions"`        // those served; none means any that a client signs for
-	DataDirectory     string            `yaml:"data-directory"` // holds the metadata store
-	RootKey           RootKey           `yaml:"root-key"`
-	Accounts          []Account         `yaml:"accounts"`
+	Listen        Listen    `yaml:"listen"`
+	Regions       []string  `yaml:"regions"`        // those served; none means any that a client signs for
+	DataDirectory string    `yaml:"data-directory"` // holds the metadata store
+	RootKey       RootKey   `yaml:"root-key"`
+	Accounts      []Account `yaml:"accounts"`
+	// UnknownPrincipals lets key policies and grants name principals that are not among the accounts.
+	UnknownPrincipals bool              `yaml:"accept-unknown-principals"`
 	HSM               HSM               `yaml:"hsm"`
 	ExternalKeyStores ExternalKeyStores `yaml:"external-key-stores"`
 	Audit             Audit             `yaml:"audit"`
@@ -57,12 +59,6 @@ type TLS struct {
 type RootKey struct {
 	File string `yaml:"file"` // as `kastellan root-key generate` makes it
 	Env  string `yaml:"env"`  // the name of a variable
-}
-
-// Audit says where records go. Exactly one of the two is set.
-type Audit struct {
-	File   string `yaml:"file"`
-	Stdout bool   `yaml:"stdout"`
 }
 
 // Quotas are the limits of each account in each Region; zero means AWS's.
@@ -221,9 +217,7 @@ func (c *Config) checkRequestRates(p *problems) {
 }
 
 func (c *Config) checkRest(p *problems) {
-	if (c.Audit.File == "") != c.Audit.Stdout {
-		p.add(where{"audit"}, "needs either file or stdout: true")
-	}
+	c.checkAudit(p)
 	if l := c.Log.Level; l != "" && !slices.Contains([]string{"debug", "info", "warn", "error"}, l) {
 		p.add(where{"log", "level"}, "is not one of debug, info, warn and error")
 	}

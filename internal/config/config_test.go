@@ -140,7 +140,7 @@ func TestMistakesAreToldWithTheirLine(t *testing.T) {
 		{"one token twice", "token=b", "token=a", `:12: hsm.clusters[0]: `},
 		{"an unknown cluster state", "region: eu-central-1\n", "region: eu-central-1\n      state: FINE\n", `hsm.clusters[0]: `},
 		{"no trust anchor", "      trust-anchor: ca.pem\n", "", `:12: hsm.clusters[0].trust-anchor: is missing`},
-		{"audit to nowhere", "audit: {stdout: true}", "audit: {}", `:19: audit: needs either file or stdout: true`},
+		{"audit to nowhere", "audit: {stdout: true}", "audit: {}", `:19: audit: needs at least one of directory, file, stdout: true and syslog`},
 		{"an unknown log level", "audit: {stdout: true}", "audit: {stdout: true}\nlog: {level: loud}", `:20: log.level: is not one of`},
 		{"a negative quota", "audit: {stdout: true}", "audit: {stdout: true}\nquotas: {keys: -1}", `:20: quotas.keys: is negative`},
 		{"request rates of nobody", "audit: {stdout: true}", "audit: {stdout: true}\nquotas: {request-rates: gcp}", `:20: quotas.request-rates: is neither aws nor off`},
@@ -148,6 +148,14 @@ func TestMistakesAreToldWithTheirLine(t *testing.T) {
 		{"an unknown request quota", "audit: {stdout: true}", "audit: {stdout: true}\nquotas: {requests-per-second: {Encrypt: 1}}", `:20: quotas.requests-per-second.Encrypt: is not the name of a request quota; there are CancelKeyDeletion, `},
 		{"no requests", "audit: {stdout: true}", "audit: {stdout: true}\nquotas: {requests-per-second: {RSA: 0}}", `:20: quotas.requests-per-second.RSA: is not between`},
 		{"more than any machine does", "audit: {stdout: true}", "audit: {stdout: true}\nquotas: {requests-per-second: {RSA: .inf}}", `:20: quotas.requests-per-second.RSA: is not between`},
+		{"traces to nowhere", "audit: {stdout: true}", "audit: {stdout: true}\ntracing: {sample-ratio: 0.1}", `:20: tracing: needs otlp-endpoint`},
+		{"traces in clear", "audit: {stdout: true}", "audit: {stdout: true}\ntracing: {otlp-endpoint: \"http://collector.example.com:4318\"}", `:20: tracing.otlp-endpoint: must begin with https://`},
+		{"more than all traces", "audit: {stdout: true}", "audit: {stdout: true}\ntracing: {otlp-endpoint: \"https://collector:4318\", sample-ratio: 1.5}", `:20: tracing.sample-ratio: is not between 0 and 1`},
+		{"a collector's CA that is not there", "audit: {stdout: true}", "audit: {stdout: true}\ntracing: {otlp-endpoint: \"https://collector:4318\", ca: no.pem}", `:20: tracing.ca: `},
+		{"a header without a value", "audit: {stdout: true}", "audit: {stdout: true}\ntracing: {otlp-endpoint: \"https://collector:4318\", headers: [{name: A}]}", `:20: tracing.headers[0]: needs either a file or`},
+		{"a header that is none", "audit: {stdout: true}", "audit: {stdout: true}\ntracing: {otlp-endpoint: \"https://collector:4318\", headers: [{name: \"a b\", value-file: alice}]}", `:20: tracing.headers[0]: the name is not that of a header`},
+		{"a header in the file", "audit: {stdout: true}", "audit: {stdout: true}\ntracing: {otlp-endpoint: \"https://collector:4318\", headers: [{name: A, value: hunter2}]}", `:20: unknown setting "value"`},
+		{"metrics of too many keys", "audit: {stdout: true}", "audit: {stdout: true}\nmetrics: {keys: 1000000}", `:20: metrics.keys: is not between 0 and`},
 		{"an endpoint service without a name", "audit: {stdout: true}", "audit: {stdout: true}\nexternal-key-stores: {endpoint-services: [{owner: \"111122223333\"}]}", `:20: external-key-stores.endpoint-services[0]`},
 		{"a proxy's CA that is not there", "audit: {stdout: true}", "audit: {stdout: true}\nexternal-key-stores: {hosts: [{name: xks.example.com, ca: no.pem}]}", `:20: external-key-stores.hosts[0].ca: `},
 		{"a proxy's host twice", "audit: {stdout: true}", "audit: {stdout: true}\nexternal-key-stores: {hosts: [{name: xks.example.com}, {name: xks.example.com}]}", `:20: external-key-stores.hosts[1].name: is given twice`},
@@ -213,6 +221,8 @@ func TestTheExampleIsValid(t *testing.T) {
 	write(t, dir, "secrets/alice", "a-secret-that-is-long-enough-for-a-key!", 0o400)
 	write(t, dir, "policies/use-keys.json", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*"}]}`, 0o644)
 	write(t, dir, "hsm/customerCA.crt", string(selfSigned(t)), 0o644)
+	write(t, dir, "secrets/otlp", "Bearer of-the-collector", 0o600)
+	write(t, dir, "tracing/ca.pem", string(selfSigned(t)), 0o644)
 	write(t, dir, "xks/ca.pem", string(selfSigned(t)), 0o644)
 	if _, err := config.Load(write(t, dir, "kastellan.yaml", string(text), 0o644)); err != nil {
 		t.Error(err)

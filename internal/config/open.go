@@ -143,6 +143,9 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 		Quotas: n.cfg.Quotas.kms(), Regions: n.cfg.Regions, Nitro: verifier, ConnectTimeout: n.cfg.Limits.ConnectTimeout,
 		Metrics: n.Metrics, MetricKeys: n.cfg.Metrics.Keys,
 	}
+	if !n.cfg.UnknownPrincipals {
+		cfg.Exists = func(name string) bool { return n.identities.Load().Exists(name) }
+	}
 	if o.KMS != nil {
 		o.KMS(&cfg)
 	}
@@ -225,23 +228,4 @@ func (n *Node) openKinds(sealer rootkey.Sealer, o Options) ([]keystore.Kind, err
 		return nil, err
 	}
 	return []keystore.Kind{hsmKind, xksKind}, nil
-}
-
-func (n *Node) openAudit(o Options) (audit.Writer, error) {
-	switch {
-	case o.Audit != nil:
-		return o.Audit, nil
-	case n.cfg.Audit.Stdout:
-		return audit.NewFile(os.Stdout), nil
-	}
-	file, err := audit.Open(n.cfg.path(n.cfg.Audit.File))
-	if err != nil {
-		return nil, err
-	}
-	n.later(func() {
-		if err := file.Close(); err != nil {
-			n.log.Error("closing the audit log failed", "error", err)
-		}
-	})
-	return file, nil
 }

@@ -55,6 +55,9 @@ func (n *Node) operations(table []*kms.Operation) []server.Operation {
 			Call: func(ctx context.Context, caller identity.Caller, in any) (any, error) {
 				return n.Service.Do(ctx, op, caller, in)
 			},
+			Refused: func(ctx context.Context, caller identity.Caller, cause error) error {
+				return n.Service.Refuse(ctx, op, caller, cause)
+			},
 		})
 	}
 	return out

@@ -225,9 +225,10 @@ func (s *Server) config(cfg Config, hsm config.HSM) (*config.Config, error) {
 		return nil, err
 	}
 	return &config.Config{
-		Listen:        config.Listen{Address: cfg.Listen},
-		DataDirectory: s.Directory,
-		RootKey:       config.RootKey{File: root},
+		Listen:            config.Listen{Address: cfg.Listen},
+		DataDirectory:     s.Directory,
+		RootKey:           config.RootKey{File: root},
+		UnknownPrincipals: true, // code that is developed names principals of elsewhere
 		Accounts: []config.Account{{
 			ID: Account, Name: "dev",
 			Users: []config.User{{
@@ -249,7 +250,7 @@ func (s *Server) config(cfg Config, hsm config.HSM) (*config.Config, error) {
 			// More than AWS grants: a laptop under load should not look like a broken proxy.
 			RequestTimeout: 2 * time.Second,
 		},
-		Audit:  config.Audit{File: s.path("audit.jsonl")},
+		Audit:  config.Audit{Directory: s.path("audit")},
 		Quotas: config.Quotas{RequestRates: config.RatesOff}, // who tries things out is not to wait
 	}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
 
+	"kastellan.dev/internal/config"
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/kms"
 )
@@ -310,5 +311,21 @@ func TestNoOperationIsWithoutATestOfWhoMayCallIt(t *testing.T) {
 		if !tested[op.Name] {
 			t.Errorf("%s has none", op.Name)
 		}
+	}
+}
+
+func TestPoliciesNameOnlyPrincipalsThatAreConfigured(t *testing.T) {
+	t.Parallel()
+	server := kastellantest.Start(t, kastellantest.Options{Users: people, Config: func(c *config.Config) { c.UnknownPrincipals = false }})
+	client := server.Client(admin)
+	create := func(principal string) error {
+		_, err := client.CreateKey(t.Context(), &awskms.CreateKeyInput{Policy: aws.String(keyPolicy(statement("Allow", principal)))})
+		return err
+	}
+	for _, known := range []string{otherAccount, ownAccount, arnOf(nobody), arnOf(outsider)} {
+		wantError(t, create(known), "")
+	}
+	for _, unknown := range []string{"999988887777", arnOf("eve"), "arn:aws:iam::" + kastellantest.Account + ":role/none"} {
+		wantError(t, create(unknown), "MalformedPolicyDocumentException")
 	}
 }

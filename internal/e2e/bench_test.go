@@ -62,9 +62,14 @@ var floorBody = encode(map[string]any{"KeyId": "key", "Plaintext": make([]byte, 
 
 // post gives a function that sends one signed request.
 func post(b *testing.B, url, body string, target ...string) func() error {
+	return postAs(b, kastellantest.Admin, url, body, target...)
+}
+
+// postAs is post for a user.
+func postAs(b *testing.B, user, url, body string, target ...string) func() error {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	b.Cleanup(client.CloseIdleConnections)
-	id, text := kastellantest.Credentials(kastellantest.Admin)
+	id, text := kastellantest.Credentials(user)
 	signer := &sigv4.Signer{Credentials: sigv4.Credentials{AccessKeyID: id, Secret: secret.NewText(text)}, Service: "kms", Region: kastellantest.Region}
 	return func() error {
 		r, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))

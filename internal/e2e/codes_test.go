@@ -290,8 +290,7 @@ func throughService(t testing.TB, p *xkstest.Proxy) config.ExternalKeyStores {
 	host := kastellantest.Host(t, p)
 	host.Address = ""
 	return config.ExternalKeyStores{
-		Hosts:          []config.Host{host},
-		RequestTimeout: requestTimeout,
+		Hosts: []config.Host{host},
 		EndpointServices: []config.EndpointService{{
 			Name: serviceName, Owner: kastellantest.Account, AllowedPrincipals: []string{"cks.kms." + kastellantest.Region + ".amazonaws.com"},
 			PrivateDNSName: p.Host, PrivateDNSVerified: true,

@@ -201,7 +201,7 @@ hsm:
 audit: {file: audit.jsonl}
 log: {level: error}
 `, kastellantest.Account, accessKeyID, secretVariable, kastellantest.Everything,
-		e.cluster.ID, kastellantest.Account, kastellantest.Region, e.cluster.TrustAnchor, members.String(), requestTimeout, host.Name, host.Address, host.CA)
+		e.cluster.ID, kastellantest.Account, kastellantest.Region, e.cluster.TrustAnchor, members.String(), kastellantest.RequestTimeout, host.Name, host.Address, host.CA)
 	e.file = filepath.Join(dir, "kastellan.yaml")
 	if err := os.WriteFile(e.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

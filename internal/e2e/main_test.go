@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
@@ -40,14 +39,10 @@ func wantError(t *testing.T, err error, code string) {
 	}
 }
 
-// requestTimeout is what a proxy has for an answer: more than AWS grants, so
-// that a busy machine is not taken for a slow proxy.
-const requestTimeout = 2 * time.Second
-
 // external is the configuration that reaches a proxy.
 func external(t testing.TB, proxies ...*xkstest.Proxy) config.ExternalKeyStores {
 	t.Helper()
-	out := config.ExternalKeyStores{RequestTimeout: requestTimeout}
+	var out config.ExternalKeyStores
 	for _, p := range proxies {
 		out.Hosts = append(out.Hosts, kastellantest.Host(t, p))
 	}

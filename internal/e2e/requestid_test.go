@@ -13,11 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/pkcs11/pkcs11test"

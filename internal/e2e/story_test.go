@@ -2,7 +2,10 @@ package e2e_test
 
 import (
 	stdcontext "context"
+	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
@@ -10,6 +13,7 @@ import (
 
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/keystore/xks/xkstest"
+	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/polltest"
 )
 
@@ -21,7 +25,11 @@ func TestTheWholeStory(t *testing.T) {
 	ctx := t.Context()
 	cluster, proxy := kastellantest.NewCluster(t, clusterID, 2), xkstest.New(t, xkstest.Options{})
 	proxy.AddKey("external-key")
-	s := kastellantest.Start(t, kastellantest.Options{Clusters: []*kastellantest.Cluster{cluster}, External: external(t, proxy)})
+	var ahead atomic.Int64 // of the clock by which keys are deleted
+	s := kastellantest.Start(t, kastellantest.Options{
+		Clusters: []*kastellantest.Cluster{cluster}, External: external(t, proxy),
+		KMS: func(c *kms.Config) { c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) } },
+	})
 	client := s.Client(admin)
 
 	stores := map[types.OriginType]string{}
@@ -118,6 +126,28 @@ func TestTheWholeStory(t *testing.T) {
 		if _, err := client.ScheduleKeyDeletion(ctx, &awskms.ScheduleKeyDeletionInput{KeyId: aws.String(keys[origin]), PendingWindowInDays: aws.Int32(7)}); err != nil {
 			t.Error(err)
 		}
+		_, err = client.DeleteCustomKeyStore(ctx, &awskms.DeleteCustomKeyStoreInput{CustomKeyStoreId: &store})
+		wantError(t, err, "CustomKeyStoreHasCMKsException")
+	}
+	ahead.Store(int64(8 * 24 * time.Hour))
+	for origin, store := range stores {
+		polltest.Until(t, "the deletion of the key", func() bool {
+			_, err := client.DescribeKey(ctx, &awskms.DescribeKeyInput{KeyId: aws.String(keys[origin])})
+			var gone *types.NotFoundException
+			return errors.As(err, &gone)
+		})
+		if _, err := client.DeleteCustomKeyStore(ctx, &awskms.DeleteCustomKeyStoreInput{CustomKeyStoreId: &store}); err != nil {
+			t.Errorf("%s: %v", origin, err)
+		}
+		_, err := client.ConnectCustomKeyStore(ctx, &awskms.ConnectCustomKeyStoreInput{CustomKeyStoreId: &store})
+		wantError(t, err, "CustomKeyStoreNotFoundException")
+	}
+	// What backed a store may back another one.
+	if _, err := client.CreateCustomKeyStore(ctx, kastellantest.ProxyInput(proxy, "again")); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.CreateCustomKeyStore(ctx, cluster.CreateInput("hsm again")); err != nil {
+		t.Error(err)
 	}
 }
 

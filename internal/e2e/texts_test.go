@@ -54,6 +54,10 @@ func TestRecordedTexts(t *testing.T) {
 		_, err := client.CreateKey(ctx, &in)
 		return err
 	}
+	putPolicy := func(statement string) error {
+		in := &awskms.PutKeyPolicyInput{KeyId: &single, Policy: aws.String(`{"Version":"2012-10-17","Statement":[{` + statement + `}]}`)}
+		return only(client.PutKeyPolicy(ctx, in))
+	}
 	generateMac := func(id string, a types.MacAlgorithmSpec) error {
 		_, err := client.GenerateMac(ctx, &awskms.GenerateMacInput{KeyId: &id, Message: message, MacAlgorithm: a})
 		return err
@@ -99,9 +103,13 @@ func TestRecordedTexts(t *testing.T) {
 			rotating.id[strings.LastIndexByte(rotating.id, '/')+1:] + ", because another key material (id: " + waitingMaterial + ") is pending rotation."},
 		"no primary key": {only(client.ReplicateKey(ctx, &awskms.ReplicateKeyInput{KeyId: &single, ReplicaRegion: aws.String(otherRegion)})),
 			"UnsupportedOperationException", single + " is not a multi-region primary key."},
-		"a tag twice":       {tag("a", "b", "a"), "TagException", "Duplicate tag keys"},
-		"too many tags":     {tag(strings.Split(strings.Repeat("a,", 50)+"a", ",")...), "TagException", "Too many tags"},
-		"a reserved tag":    {tag("aWs:a"), "TagException", "Tags beginning with aws: are reserved"},
+		"a tag twice":    {tag("a", "b", "a"), "TagException", "Duplicate tag keys"},
+		"too many tags":  {tag(strings.Split(strings.Repeat("a,", 50)+"a", ",")...), "TagException", "Too many tags"},
+		"a reserved tag": {tag("aWs:a"), "TagException", "Tags beginning with aws: are reserved"},
+		"a policy that locks its author out": {putPolicy(`"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::444455556666:root"},"Action":"kms:*","Resource":"*"`), "MalformedPolicyDocumentException",
+			"The new key policy will not allow you to update the key policy in the future."},
+		"a policy for nobody": {putPolicy(`"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:group/admins"},"Action":"kms:*","Resource":"*"`), "MalformedPolicyDocumentException",
+			"Policy contains a statement with one or more invalid principals."},
 		"an alias twice":    {only(client.CreateAlias(ctx, &awskms.CreateAliasInput{AliasName: &enabled.alias, TargetKeyId: &single})), "AlreadyExistsException", "An alias with the name " + arnOfAccount + enabled.alias + " already exists"},
 		"an alias's prefix": {only(client.CreateAlias(ctx, &awskms.CreateAliasInput{AliasName: aws.String("a"), TargetKeyId: &single})), "ValidationException", `Alias must start with the prefix "alias/". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html`},
 		"a bad peer":        {only(client.DeriveSharedSecret(ctx, &awskms.DeriveSharedSecretInput{KeyId: &agreement.id, PublicKey: message, KeyAgreementAlgorithm: types.KeyAgreementAlgorithmSpecEcdh})), "ValidationException", "UnknownError"}, // the SDK's word for none

@@ -244,6 +244,26 @@ func TestATraceGoesDownToTheToken(t *testing.T) {
 	}
 }
 
+// BenchmarkTracing measures whole requests without tracing, with tracing that records none of
+// them, and with tracing that records all: cpu-µs/op. The part of the sender behind the requests is in it.
+func BenchmarkTracing(b *testing.B) {
+	collector := tracingtest.New(b)
+	for _, c := range []struct {
+		name  string
+		ratio *float64
+	}{{"off", nil}, {"none recorded", aws.Float64(0)}, {"all recorded", aws.Float64(1)}} {
+		b.Run(c.name, func(b *testing.B) {
+			s := kastellantest.Start(b, kastellantest.Options{Config: func(cfg *config.Config) {
+				if c.ratio != nil {
+					cfg.Tracing = config.Tracing{Endpoint: collector.URL, CA: collector.CAFile, SampleRatio: c.ratio}
+				}
+			}})
+			key := *s.Key(&awskms.CreateKeyInput{}).Arn
+			measure(b, post(b, s.Endpoint, encode(map[string]any{"KeyId": key, "Plaintext": make([]byte, 32)}), "TrentService.Encrypt"))
+		})
+	}
+}
+
 func TestRequestsThatFailSayWhyInTheirTrace(t *testing.T) {
 	t.Parallel()
 	collector := tracingtest.New(t)

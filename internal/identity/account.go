@@ -83,4 +83,7 @@ type AccessKey struct {
 	Secret       secret.Text
 	SessionToken secret.Text // set for temporary credentials only
 	Expires      time.Time   // end of temporary credentials; zero means never
+	// ViaService is the service that alone has this key and uses it for others, as
+	// "s3.eu-central-1.amazonaws.com"; usually empty.
+	ViaService string
 }

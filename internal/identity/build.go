@@ -26,6 +26,7 @@ var (
 	userName    = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,64}$`)
 	userPath    = regexp.MustCompile(`^/([!-.0-~]+/)*$`)
 	uniqueID    = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
+	serviceName = regexp.MustCompile(`^[a-z0-9-]{1,64}\.[a-z0-9-]{1,32}\.amazonaws\.com(\.cn)?$`)
 	accessKeyID = regexp.MustCompile(`^[A-Za-z0-9_]{16,128}$`)
 )
 
@@ -39,6 +40,7 @@ func New(accounts []Account) (*Directory, error) {
 			roles:     make(map[string]*RoleEntry),
 			policies:  make(map[string]*policy.Document),
 			providers: make(map[string]*Provider),
+			sessions:  make(map[string]bool),
 			byAccount: make(map[string][]string),
 		},
 		accounts:  make(map[string]bool),
@@ -48,6 +50,7 @@ func New(accounts []Account) (*Directory, error) {
 	for i := range accounts {
 		b.account(&accounts[i])
 	}
+	b.directory.accounts = b.accounts
 	if err := errors.Join(b.errs...); err != nil {
 		return nil, err
 	}
@@ -162,8 +165,11 @@ func (b *builder) keys(keys []AccessKey, p Principal) {
 				b.refuse("%s: access key %s expires but has no session token", p.ARN, k.ID)
 			}
 		}
+		if k.ViaService != "" && !serviceName.MatchString(k.ViaService) {
+			b.refuse("%s: access key %s: %q is not the name of a service in a Region, as s3.eu-central-1.amazonaws.com", p.ARN, k.ID, k.ViaService)
+		}
 		owner := p
-		owner.AccessKeyID = k.ID
+		owner.AccessKeyID, owner.ViaService = k.ID, k.ViaService
 		b.directory.entries[k.ID] = &Entry{Key: k, Principal: &owner}
 	}
 	if longTerm > maxLongTermKeys {

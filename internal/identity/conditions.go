@@ -26,8 +26,6 @@ func (c *Caller) Lookup(key, region string, now time.Time) (values []string, ok 
 		return some(c.Referer)
 	case "aws:principalisawsservice":
 		return one("false")
-	case "aws:viaawsservice":
-		return one(strconv.FormatBool(c.ViaService != ""))
 	}
 	if c.Principal == nil {
 		return nil, false
@@ -51,6 +49,10 @@ func (p *Principal) lookup(key string) (values []string, ok bool) {
 		return some(p.PrincipalID)
 	case "aws:username":
 		return some(p.UserName)
+	case "aws:viaawsservice":
+		return one(strconv.FormatBool(p.ViaService != ""))
+	case "aws:calledvia", "aws:calledviafirst", "aws:calledvialast":
+		return some(calledVia(p.ViaService))
 	}
 	if name, found := strings.CutPrefix(key, "aws:principaltag/"); found {
 		return tag(p.Tags, name)
@@ -59,6 +61,15 @@ func (p *Principal) lookup(key string) (values []string, ok bool) {
 		return p.Session.lookup(key)
 	}
 	return nil, false
+}
+
+// calledVia is how aws:CalledVia names a service: without its Region.
+func calledVia(service string) string {
+	name, rest, _ := strings.Cut(service, ".")
+	if _, domain, ok := strings.Cut(rest, "."); ok {
+		return name + "." + domain
+	}
+	return service
 }
 
 // principalTypes are the values of aws:PrincipalType.

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"iter"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,8 @@ type Directory struct {
 	roles     map[string]*RoleEntry       // by ARN
 	policies  map[string]*policy.Document // managed ones, by ARN
 	providers map[string]*Provider        // by ARN
+	accounts  map[string]bool             // by id
+	sessions  map[string]bool             // account and name of each role, which is all that ARNs of sessions have
 	byAccount map[string][]string         // ARNs of providers
 }
 
@@ -57,6 +60,27 @@ func (d *Directory) User(arn string) (*Principal, bool) {
 func (d *Directory) Role(arn string) (*RoleEntry, bool) {
 	r, ok := d.roles[arn]
 	return r, ok
+}
+
+// Exists tells whether there is a principal that a policy or a grant names: an account by its
+// id or root, a user, a role or its sessions, or a federated user of an account that is there.
+func (d *Directory) Exists(name string) bool {
+	if d.accounts[name] {
+		return true
+	}
+	parts := strings.SplitN(name, ":", 6)
+	if len(parts) != 6 || !d.accounts[parts[4]] {
+		return false
+	}
+	kind, rest, _ := strings.Cut(parts[5], "/")
+	switch kind {
+	case "root", "federated-user":
+		return true
+	case "assumed-role":
+		role, _, _ := strings.Cut(rest, "/")
+		return d.sessions[parts[4]+"/"+role]
+	}
+	return d.users[name] != nil || d.roles[name] != nil
 }
 
 // ManagedPolicy finds a managed policy by its ARN.

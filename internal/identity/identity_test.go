@@ -256,3 +256,68 @@ func BenchmarkLookup(b *testing.B) {
 		}
 	}
 }
+
+func TestExists(t *testing.T) {
+	t.Parallel()
+	a := accounts()
+	a[0].Roles = []identity.Role{{Name: "deploy", Path: "/ci/", Trust: `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}}`}}
+	d, err := identity.New(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		"111122223333":                                         true,
+		"arn:aws:iam::111122223333:root":                       true,
+		"arn:aws-cn:iam::444455556666:root":                    true,
+		"arn:aws:iam::111122223333:user/bob":                   true,
+		"arn:aws:iam::111122223333:role/ci/deploy":             true,
+		"arn:aws:sts::111122223333:assumed-role/deploy/monday": true,
+		"arn:aws:sts::111122223333:federated-user/anyone":      true,
+		"arn:aws:iam::111122223333:user/ops/eu/alice":          true,
+		"":                                      false,
+		"999988887777":                          false,
+		"arn:aws:iam::999988887777:root":        false,
+		"arn:aws:iam::111122223333:user/alice":  false, // without her path
+		"arn:aws:iam::111122223333:user/eve":    false,
+		"arn:aws:iam::111122223333:role/deploy": false,
+		"arn:aws:sts::111122223333:assumed-role/none/monday": false,
+		"arn:aws:sts::999988887777:federated-user/anyone":    false,
+	} {
+		if got := d.Exists(name); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestTheServiceOfAnAccessKey(t *testing.T) {
+	t.Parallel()
+	a := accounts()
+	a[0].Users[0].AccessKeys[1].ViaService = "s3.eu-central-1.amazonaws.com"
+	d, err := identity.New(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := func(id, key string) string {
+		e, _ := d.Lookup(id)
+		c := identity.Caller{Principal: e.Principal}
+		v, _ := c.Lookup(key, "", time.Time{})
+		return strings.Join(v, ",")
+	}
+	for key, want := range map[string][2]string{
+		"aws:viaawsservice":  {"false", "true"},
+		"aws:calledvia":      {"", "s3.amazonaws.com"},
+		"aws:calledviafirst": {"", "s3.amazonaws.com"},
+		"aws:calledvialast":  {"", "s3.amazonaws.com"},
+		"aws:principalarn":   {"arn:aws:iam::111122223333:user/ops/eu/alice", "arn:aws:iam::111122223333:user/ops/eu/alice"},
+	} {
+		if got := [2]string{values("AKIAALICE00000000001", key), values("AKIAALICE00000000002", key)}; got != want {
+			t.Errorf("%s: %q, want %q", key, got, want)
+		}
+	}
+	for _, name := range []string{"s3", "s3.amazonaws.com", "S3.eu-central-1.amazonaws.com", "s3.eu-central-1.example.com"} {
+		a[0].Users[0].AccessKeys[1].ViaService = name
+		if _, err := identity.New(a); err == nil || !strings.Contains(err.Error(), "is not the name of a service") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -38,6 +38,7 @@ func (b *builder) role(a *Account, s *shared, r *Role) {
 	if err != nil {
 		b.refuse("%s: the trust policy: %w", arn, err)
 	}
+	b.directory.sessions[a.ID+"/"+r.Name] = true
 	b.directory.roles[arn] = &RoleEntry{
 		Account:     a.ID,
 		ARN:         arn,

@@ -108,8 +108,7 @@ func TestAKeyStoreBehindAProxy(t *testing.T) {
 	proxy.AddKey("key-1")
 	s := kastellantest.Start(t, kastellantest.Options{
 		External: config.ExternalKeyStores{
-			Hosts:          []config.Host{kastellantest.Host(t, proxy)},
-			RequestTimeout: 5 * time.Second, // so that a busy machine is not taken for a slow proxy
+			Hosts: []config.Host{kastellantest.Host(t, proxy)},
 		},
 	})
 	id := s.KeyStore(kastellantest.ProxyInput(proxy, "external"))

@@ -30,6 +30,10 @@ const (
 	Admin   = "admin" // a user of Account who may do everything
 )
 
+// RequestTimeout is what a proxy has for an answer where Options do not say:
+// more than AWS grants, so that a busy machine is not taken for a slow proxy.
+const RequestTimeout = 2 * time.Second
+
 // Everything is an IAM policy that allows every operation.
 const Everything = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}`
 
@@ -108,10 +112,14 @@ func (s *Server) config() *config.Config {
 		Listen:            config.Listen{Address: "127.0.0.1:0"},
 		DataDirectory:     s.Directory,
 		RootKey:           config.RootKey{File: root},
+		UnknownPrincipals: true, // tests name principals that nobody is
 		Accounts:          accounts(s.options.Users),
 		ExternalKeyStores: s.options.External,
 		Audit:             config.Audit{File: filepath.Join(s.Directory, "audit.jsonl")},
 		Quotas:            s.options.Quotas,
+	}
+	if cfg.ExternalKeyStores.RequestTimeout == 0 {
+		cfg.ExternalKeyStores.RequestTimeout = RequestTimeout
 	}
 	if cfg.Quotas.RequestRates == "" {
 		cfg.Quotas.RequestRates = config.RatesOff

@@ -167,7 +167,7 @@ func (s *Spec) Wraps(alg kmsapi.AlgorithmSpec, key kmsapi.WrappingKeySpec, regio
 // tells. The caller clears it. The error is an UnsupportedOperationException if
 // only approved cryptography is allowed and the spec is none of it.
 func (s *Spec) Generate() ([]byte, error) {
-	if err := s.permitted(); err != nil {
+	if err := s.Permitted(); err != nil {
 		return nil, err
 	}
 	return s.family.generate()
@@ -177,7 +177,7 @@ func (s *Spec) Generate() ([]byte, error) {
 // of this very spec is an IncorrectKeyMaterialException, whatever its bytes are.
 // Keys of SYMMETRIC_DEFAULT refuse every operation.
 func (s *Spec) Open(material []byte) (Key, error) {
-	if err := s.permitted(); err != nil {
+	if err := s.Permitted(); err != nil {
 		return nil, err
 	}
 	halves, err := s.family.open(material)
@@ -190,7 +190,7 @@ func (s *Spec) Open(material []byte) (Key, error) {
 // OpenPublic reads a DER SubjectPublicKeyInfo. One that is not of this very
 // spec is a ValidationException; specs without public keys have none that fits.
 func (s *Spec) OpenPublic(spki []byte) (PublicKey, error) {
-	if err := s.permitted(); err != nil {
+	if err := s.Permitted(); err != nil {
 		return nil, err
 	}
 	halves, err := s.family.openPublic(spki)
@@ -200,8 +200,9 @@ func (s *Spec) OpenPublic(spki []byte) (PublicKey, error) {
 	return &publicKey{spec: s, spki: halves.spki, public: halves.public}, nil
 }
 
-// permitted refuses a spec that is not approved where only approved ones are.
-func (s *Spec) permitted() error {
+// Permitted refuses a spec that is not approved where only approved ones are, with
+// UnsupportedOperationException.
+func (s *Spec) Permitted() error {
 	if s.approved || !fips140.Enforced() {
 		return nil
 	}

@@ -244,3 +244,18 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 type Reporter interface {
 	Health() any
 }
+
+// HealthChange is that a part of a connected key store is otherwise than before.
+type HealthChange struct {
+	Part  string // an HSM's id, a key manager's id, or "proxy"
+	State string // in the store's own words: "HEALTHY", "UNHEALTHY"; "ACTIVE", "DEGRADED", "UNAVAILABLE"
+	Cause string // why it is not well, as far as that is known; never a secret
+}
+
+// HealthTeller is the power of a Connection to tell when its health changes.
+// That a part is well which was not heard of before is no change.
+type HealthTeller interface {
+	// TellHealth has tell called with every change from now on, from any goroutine.
+	// tell returns at once. It is called once in the life of a connection.
+	TellHealth(tell func(HealthChange))
+}

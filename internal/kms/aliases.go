@@ -162,7 +162,8 @@ func (c *call) deleteAlias(ctx context.Context, in *kmsapi.DeleteAliasRequest) (
 		return nil, err
 	}
 	at := path(aliasPrefix, c.caller.Account, c.caller.Region, in.AliasName)
-	return none, c.s.update(ctx, func(tx store.Tx) error {
+	key := ""
+	err := c.s.update(ctx, func(tx store.Tx) error {
 		rec, err := load[aliasRecord](tx, at)
 		if err != nil {
 			return err
@@ -173,8 +174,13 @@ func (c *call) deleteAlias(ctx context.Context, in *kmsapi.DeleteAliasRequest) (
 		if err := c.aliasedPermit(rec); err != nil {
 			return err
 		}
+		key = kmsapi.KeyARN(rec.Region, rec.Account, rec.KeyID)
 		return tx.Delete(at)
 	})
+	if key != "" {
+		c.about("AWS::KMS::Key", c.caller.Account, key)
+	}
+	return none, err
 }
 
 // ownKey gives a key of the caller's account, for a list about which key policies do not decide.

@@ -186,3 +186,35 @@ func TestAPermissionOnOneKeyIsNoPermissionOnAnother(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestPrincipalsThatAreNotThereAreRefused(t *testing.T) {
+	t.Parallel()
+	const alice, eve = "arn:aws:iam::" + account + ":user/alice", "arn:aws:iam::" + account + ":user/eve"
+	w := newWorld(t, func(c *kms.Config) {
+		c.Exists = func(name string) bool {
+			return name == account || name == alice || name == "arn:aws:iam::"+account+":root"
+		}
+	})
+	naming := func(arn string) string {
+		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["` + account + `","` + arn + `"]},"Action":"kms:*","Resource":"*"}]}`
+	}
+	const text = "Policy contains a statement with one or more invalid principals."
+	key := w.createKey(&kmsapi.CreateKeyRequest{Policy: naming(alice)})
+	_, err := do[kmsapi.CreateKeyResponse](w, root(account), "CreateKey", &kmsapi.CreateKeyRequest{Policy: naming(eve)})
+	wantText(t, err, kmsapi.MalformedPolicyDocument, text)
+	_, err = do[kmsapi.Empty](w, root(account), "PutKeyPolicy", &kmsapi.PutKeyPolicyRequest{KeyID: key.KeyID, Policy: naming(eve)})
+	wantText(t, err, kmsapi.MalformedPolicyDocument, text)
+	grant := &kmsapi.CreateGrantRequest{KeyID: key.KeyID, GranteePrincipal: alice, Operations: []kmsapi.GrantOperation{kmsapi.GrantEncrypt}}
+	must(do[kmsapi.CreateGrantResponse](w, root(account), "CreateGrant", grant))(t)
+	grant.RetiringPrincipal = eve
+	_, err = do[kmsapi.CreateGrantResponse](w, root(account), "CreateGrant", grant)
+	wantText(t, err, kmsapi.InvalidArn, "ARN does not refer to a valid principal: "+eve)
+}
+
+func wantText(t *testing.T, err error, code kmsapi.Code, text string) {
+	t.Helper()
+	var e *kmsapi.Error
+	if !errors.As(err, &e) || e.Code != code || e.Message != text {
+		t.Errorf("got %v, want %s: %s", err, code, text)
+	}
+}

@@ -15,6 +15,7 @@ type question struct {
 	resource   string    // an ARN, or "*" where there is none
 	key        *keyEntry // the key that resource is, or that is to be made; nil for other resources
 	toBeMade   bool      // key does not exist yet, so it has neither policy nor grants
+	byIAM      bool      // neither the key's policy nor its grants count
 	region     string    // where it is to be done; empty: where the caller called
 	half       half      // which half of a ReEncrypt it is about
 	alias      string    // the alias by which the request names the key; empty: by none
@@ -33,11 +34,10 @@ func (c *call) decide(q question) policy.Outcome {
 	_, span := tracing.Start(c.ctx, "authorize")
 	span.Set("aws.iam.action", q.permission)
 	c.decided = true
-	q.call = c
-	c.asked = q
+	c.put(q)
 	in := c.caller.Inputs()
 	in.Owner = c.caller.Account
-	if q.key != nil && !q.toBeMade {
+	if q.key != nil && !q.toBeMade && !q.byIAM {
 		in.Owner, in.Resource = q.key.Account, q.key.policy()
 		if c.grantable() {
 			in.Grant = c.asked.granted
@@ -45,11 +45,18 @@ func (c *call) decide(q question) policy.Outcome {
 	}
 	outcome := policy.Decide(&in, c.request())
 	if outcome.Decision == policy.Allow {
+		c.permitted = true
 		span.End("")
 	} else {
 		span.End(string(kmsapi.AccessDenied))
 	}
 	return outcome
+}
+
+// put makes a question the one that is asked.
+func (c *call) put(q question) {
+	q.call = c
+	c.asked, c.looked = q, c.looked[:0]
 }
 
 // request is how the question that was asked last is put to policies.
@@ -58,17 +65,13 @@ func (c *call) request() *policy.Request {
 	return &policy.Request{Subject: c.caller.Subject(), Action: q.permission, Resource: q.resource, Values: q}
 }
 
-// byIdentity decides by the caller's own policies alone.
-func (c *call) byIdentity(permission, resource string) policy.Decision {
-	c.asked = question{call: c, permission: permission, resource: resource}
-	in := c.caller.Inputs()
-	in.Owner = c.caller.Account
-	return policy.IdentityAllows(&in, c.request())
-}
-
 // ask decides, and says why not.
 func (c *call) ask(q question) error {
-	outcome := c.decide(q)
+	return c.refusal(q, c.decide(q))
+}
+
+// refusal is the error of an outcome: nil if that allows.
+func (c *call) refusal(q question, outcome policy.Outcome) error {
 	if outcome.Decision == policy.Allow {
 		return nil
 	}

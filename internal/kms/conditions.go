@@ -3,7 +3,6 @@ package kms
 import (
 	"encoding/hex"
 	"math"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,17 +11,40 @@ import (
 	"kastellan.dev/internal/nitro"
 )
 
-// Lookup implements policy.Values: the condition keys of KMS, and those that are about the
-// caller and the circumstances, which package identity knows.
+// looked is a condition key that was looked up, with what was found.
+type looked struct {
+	key    string
+	values []string
+	ok     bool
+}
+
+// Lookup implements policy.Values. Policies ask for the same few keys in many statements.
 func (q *question) Lookup(key string) (values []string, ok bool) {
+	c := q.call
+	for i := range c.looked {
+		if c.looked[i].key == key {
+			return c.looked[i].values, c.looked[i].ok
+		}
+	}
+	values, ok = q.find(key)
+	c.looked = append(c.looked, looked{key, values, ok})
+	return values, ok
+}
+
+// find knows the condition keys of KMS, and has package identity find those that are about the
+// caller and the circumstances.
+func (q *question) find(key string) (values []string, ok bool) {
 	if of, known := keyConditions[key]; known {
 		if q.key == nil {
 			return nil, false
 		}
 		return of(q)
 	}
-	if of, known := callConditions[key]; known {
-		return of(q)
+	if condition, known := callConditions[key]; known {
+		if slices.Contains(condition.without, operationOf(q.permission)) {
+			return nil, false
+		}
+		return condition.of(q)
 	}
 	if m, known := memberConditions[key]; known {
 		return m.of(q)
@@ -65,28 +87,58 @@ var keyConditions = map[string]func(*question) ([]string, bool){
 	"kms:requestalias":                func(q *question) ([]string, bool) { return some(q.alias) },
 	"kms:reencryptonsamekey":          (*question).reEncryptOnSameKey,
 	"kms:trailingdayswithoutkeyusage": (*question).daysWithoutUse,
-	"aws:resourceaccount":             func(q *question) ([]string, bool) { return some(q.key.Account) },
 }
 
+// callCondition is a condition key that does not need a key, and the permissions without it.
+type callCondition struct {
+	of      func(*question) ([]string, bool)
+	without []string
+}
+
+// Permissions that have hardly any of KMS's condition keys.
+var (
+	listsAndRandom  = []string{"ListAliases", "ListKeys", "ListRetirableGrants", "GenerateRandom"}
+	aboutKeyStores  = []string{"ConnectCustomKeyStore", "CreateCustomKeyStore", "DeleteCustomKeyStore", "DescribeCustomKeyStores", "DisconnectCustomKeyStore", "UpdateCustomKeyStore"}
+	neverForService = slices.Concat(listsAndRandom, aboutKeyStores)
+)
+
 // callConditions are about the call, with or without a key.
-var callConditions = map[string]func(*question) ([]string, bool){
-	"kms:calleraccount":         func(q *question) ([]string, bool) { return some(q.call.caller.Account) },
-	"kms:viaservice":            func(q *question) ([]string, bool) { return some(q.call.caller.ViaService) },
-	"kms:encryptioncontextkeys": (*question).contextKeys,
-	"kms:grantconstrainttype":   (*question).grantConstraintTypes,
-	"kms:grantconstraintsourcearn": func(q *question) ([]string, bool) {
-		if limits := q.constraints(); limits != nil {
-			return some(limits.SourceArn)
-		}
+var callConditions = map[string]callCondition{
+	"kms:calleraccount":            {func(q *question) ([]string, bool) { return some(q.call.caller.Account) }, listsAndRandom},
+	"kms:viaservice":               {func(q *question) ([]string, bool) { return some(q.call.caller.ViaService) }, neverForService},
+	"kms:encryptioncontextkeys":    {of: (*question).contextKeys},
+	"kms:grantconstrainttype":      {of: (*question).grantConstraintTypes},
+	"kms:grantconstraintsourcearn": {of: (*question).grantSource},
+	"kms:grantisforawsresource":    {of: (*question).forService},
+	"aws:tagkeys":                  {of: (*question).tagKeys},
+	"aws:resourceaccount":          {of: (*question).resourceAccount},
+}
+
+// resourceAccount is the account of the key; other resources are of the caller's account.
+func (q *question) resourceAccount() ([]string, bool) {
+	if q.key != nil {
+		return one(q.key.Account)
+	}
+	return some(q.call.caller.Account)
+}
+
+// grantSource is the source that the grant that is to be made is for.
+func (q *question) grantSource() ([]string, bool) {
+	in, ok := q.call.in.(*kmsapi.CreateGrantRequest)
+	if !ok || in.Constraints == nil {
 		return nil, false
-	},
-	"kms:grantisforawsresource": func(q *question) ([]string, bool) {
-		if !slices.Contains([]string{"CreateGrant", "ListGrants", "RevokeGrant"}, operationOf(q.permission)) {
-			return nil, false
-		}
+	}
+	return some(in.Constraints.SourceArn)
+}
+
+// forService tells whether a service manages a grant on behalf of the caller.
+func (q *question) forService() ([]string, bool) {
+	switch operationOf(q.permission) {
+	case "CreateGrant", "ListGrants", "RevokeGrant":
 		return yesOrNo(q.call.caller.ViaService != "")
-	},
-	"aws:tagkeys": (*question).tagKeys,
+	default:
+		return nil, false
+	}
 }
 
 // conditionFamilies are condition keys that end in a name of the caller's choice, in lower case.
@@ -99,7 +151,7 @@ var conditionFamilies = []struct {
 		return folded(context, name)
 	}},
 	{"kms:recipientattestation:", (*question).attested},
-	{"aws:requesttag/", func(q *question, name string) ([]string, bool) { return tagValue(requestTags(q.call.in), name) }},
+	{"aws:requesttag/", func(q *question, name string) ([]string, bool) { return tagValue(q.requestTags(), name) }},
 	{"aws:resourcetag/", func(q *question, name string) ([]string, bool) {
 		if q.key == nil {
 			return nil, false
@@ -268,25 +320,30 @@ func (q *question) attested(name string) ([]string, bool) {
 	return measurement(to.attestation, name)
 }
 
+// measurement gives a register by its name in lower case: "pcr0", "nitrotpmpcr23".
 func measurement(a *nitro.Attestation, name string) ([]string, bool) {
-	registers := a.PCRs
-	switch {
-	case name == "imagesha384":
+	if name == "imagesha384" {
 		return some(a.ImageSHA384())
-	case strings.HasPrefix(name, "nitrotpmpcr"):
-		registers = a.NitroTPMPCRs
 	}
-	digits := strings.TrimPrefix(strings.TrimPrefix(name, "nitrotpm"), "pcr")
+	registers := a.PCRs
+	digits, found := strings.CutPrefix(name, "pcr")
+	if !found {
+		registers = a.NitroTPMPCRs
+		digits, found = strings.CutPrefix(name, "nitrotpmpcr")
+	}
 	n, err := strconv.Atoi(digits)
-	if err != nil || strconv.Itoa(n) != digits {
+	if !found || err != nil || strconv.Itoa(n) != digits {
 		return nil, false
 	}
 	return some(hex.EncodeToString(registers[n]))
 }
 
 // requestTags are the tags that a request gives to a key.
-func requestTags(in any) []kmsapi.Tag {
-	switch in := in.(type) {
+func (q *question) requestTags() []kmsapi.Tag {
+	if op := operationOf(q.permission); op != "CreateKey" && op != "TagResource" {
+		return nil // also ReplicateKey, whose tags are a matter of the permission to create the replica
+	}
+	switch in := q.call.in.(type) {
 	case *kmsapi.CreateKeyRequest:
 		return in.Tags
 	case *kmsapi.ReplicateKeyRequest:
@@ -302,86 +359,8 @@ func (q *question) tagKeys() (keys []string, ok bool) {
 	if in, untag := q.call.in.(*kmsapi.UntagResourceRequest); untag {
 		return in.TagKeys, len(in.TagKeys) > 0
 	}
-	for _, tag := range requestTags(q.call.in) {
+	for _, tag := range q.requestTags() {
 		keys = append(keys, tag.TagKey)
 	}
 	return keys, len(keys) > 0
-}
-
-// memberCondition is a condition key whose values a member of the request has.
-type memberCondition struct {
-	member      string
-	absent      string   // what it means that the member is absent; empty: the request does not have the key
-	permissions []string // those that have the key, without "kms:"
-}
-
-// memberConditions are by their names in lower case.
-var memberConditions = map[string]memberCondition{
-	"kms:encryptionalgorithm": {"EncryptionAlgorithm", string(kmsapi.AlgorithmSymmetricDefault), []string{"Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo",
-		"GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}},
-	"kms:datakeypairspec":                        {"KeyPairSpec", "", []string{"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}},
-	"kms:signingalgorithm":                       {"SigningAlgorithm", "", []string{"Sign", "Verify"}},
-	"kms:messagetype":                            {"MessageType", string(kmsapi.MessageRaw), []string{"Sign", "Verify"}},
-	"kms:macalgorithm":                           {"MacAlgorithm", "", []string{"GenerateMac", "VerifyMac"}},
-	"kms:keyagreementalgorithm":                  {"KeyAgreementAlgorithm", "", []string{"DeriveSharedSecret"}},
-	"kms:bypasspolicylockoutsafetycheck":         {"BypassPolicyLockoutSafetyCheck", "false", []string{"CreateKey", "PutKeyPolicy"}},
-	"kms:expirationmodel":                        {"ExpirationModel", string(kmsapi.KeyMaterialExpires), []string{"ImportKeyMaterial"}},
-	"kms:validto":                                {"ValidTo", "", []string{"ImportKeyMaterial"}},
-	"kms:wrappingalgorithm":                      {"WrappingAlgorithm", "", []string{"GetParametersForImport"}},
-	"kms:wrappingkeyspec":                        {"WrappingKeySpec", "", []string{"GetParametersForImport"}},
-	"kms:rotationperiodindays":                   {"RotationPeriodInDays", "365", []string{"EnableKeyRotation"}},
-	"kms:schedulekeydeletionpendingwindowindays": {"PendingWindowInDays", "30", []string{"ScheduleKeyDeletion"}},
-	"kms:grantoperations":                        {"Operations", "", []string{"CreateGrant"}},
-	"kms:granteeprincipal":                       {"GranteePrincipal", "", []string{"CreateGrant"}},
-	"kms:retiringprincipal":                      {"RetiringPrincipal", "", []string{"CreateGrant"}},
-	"kms:granteeserviceprincipal":                {"GranteeServicePrincipal", "", []string{"CreateGrant"}},
-	"kms:retiringserviceprincipal":               {"RetiringServicePrincipal", "", []string{"CreateGrant"}},
-	"kms:primaryregion":                          {"PrimaryRegion", "", []string{"UpdatePrimaryRegion"}},
-	"kms:replicaregion":                          {"ReplicaRegion", "", []string{"ReplicateKey"}},
-}
-
-func (m memberCondition) of(q *question) ([]string, bool) {
-	if !slices.Contains(m.permissions, operationOf(q.permission)) {
-		return nil, false
-	}
-	if values := memberValues(q.call.in, string(q.half)+m.member); len(values) > 0 {
-		return values, true
-	}
-	return some(m.absent)
-}
-
-// memberValues are the texts of a member of a request: none if it is absent or has no value.
-func memberValues(in any, name string) []string {
-	v := reflect.Indirect(reflect.ValueOf(in))
-	for i := range v.NumField() {
-		if member, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("aws"), ","); member == name {
-			return texts(v.Field(i))
-		}
-	}
-	return nil
-}
-
-func texts(v reflect.Value) []string {
-	if v.IsZero() {
-		return nil
-	}
-	if t, ok := v.Interface().(*kmsapi.Time); ok {
-		return []string{strconv.FormatInt(t.Unix(), 10)}
-	}
-	switch v = reflect.Indirect(v); v.Kind() {
-	case reflect.String:
-		return []string{v.String()}
-	case reflect.Bool:
-		return []string{strconv.FormatBool(v.Bool())}
-	case reflect.Int32:
-		return []string{strconv.FormatInt(v.Int(), 10)}
-	case reflect.Slice:
-		out := make([]string, v.Len())
-		for i := range out {
-			out[i] = v.Index(i).String()
-		}
-		return out
-	default:
-		return nil // a kind that no member of the table has; a test holds that
-	}
 }

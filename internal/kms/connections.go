@@ -172,6 +172,7 @@ func (c *connections) install(rec *keyStoreRecord, conn keystore.Connection) {
 	old := c.live[rec.ID]
 	c.live[rec.ID] = next
 	c.mu.Unlock()
+	c.followHealth(rec, conn)
 	c.close(old)
 }
 

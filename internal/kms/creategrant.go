@@ -64,7 +64,7 @@ func (c *call) createGrant(ctx context.Context, in *kmsapi.CreateGrantRequest) (
 
 // newGrant makes the record of the grant that was asked for.
 func (c *call) newGrant(k *keyEntry, in *kmsapi.CreateGrantRequest) (*grantRecord, error) {
-	if err := checkGrantPrincipals(in, c.caller.Region); err != nil {
+	if err := c.checkGrantPrincipals(in); err != nil {
 		return nil, err
 	}
 	operations, err := checkGrantOperations(in.Operations, k)
@@ -124,7 +124,7 @@ func (c *call) stillInState(r store.Reader, k *keyEntry) error {
 }
 
 // checkGrantPrincipals admits one grantee and at most one retiring principal.
-func checkGrantPrincipals(in *kmsapi.CreateGrantRequest, region string) error {
+func (c *call) checkGrantPrincipals(in *kmsapi.CreateGrantRequest) error {
 	switch {
 	case (in.GranteePrincipal == "") == (in.GranteeServicePrincipal == ""):
 		return invalid("Specify either GranteePrincipal or GranteeServicePrincipal, but not both.")
@@ -137,7 +137,7 @@ func checkGrantPrincipals(in *kmsapi.CreateGrantRequest, region string) error {
 		if arn == "" {
 			continue
 		}
-		if err := checkPrincipal(arn, region); err != nil {
+		if err := c.checkPrincipal(arn); err != nil {
 			return err
 		}
 	}

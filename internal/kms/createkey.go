@@ -199,6 +199,9 @@ func (c *call) fill(ctx context.Context, rec *keyRecord, pending *materialRecord
 }
 
 func (c *call) makeMaterial(ctx context.Context, rec *keyRecord) (keystore.Material, error) {
+	if err := c.mayReach(); err != nil {
+		return keystore.Material{}, err
+	}
 	var ks keystore.Store = c.s.soft
 	if rec.StoreID != "" {
 		conn := c.s.conns.reach(rec.StoreID)
@@ -207,8 +210,7 @@ func (c *call) makeMaterial(ctx context.Context, rec *keyRecord) (keystore.Mater
 		}
 		ks = conn
 	}
-	c.note("customKeyStoreId", rec.StoreID)
-	c.note("xksKeyId", rec.XksKeyID)
+	c.noteBacking(rec)
 	ctx, cancel := context.WithTimeout(ctx, creation/2)
 	defer cancel()
 	return ks.CreateKey(ctx, c.onBehalf(), rec.newMaterial())

@@ -133,6 +133,9 @@ func (c *call) random(ctx context.Context, storeID string, n int) ([]byte, error
 
 // randomFrom asks a custom key store for random bytes.
 func (c *call) randomFrom(ctx context.Context, id string, n int) ([]byte, error) {
+	if err := c.mayReach(); err != nil {
+		return nil, err
+	}
 	rec, err := c.keyStore(id)
 	if err != nil {
 		return nil, err

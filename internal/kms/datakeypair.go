@@ -39,6 +39,9 @@ func (d dataKeyPair) make(ctx context.Context, c *call) (p pair, err error) {
 	if spec == nil || !spec.DataKeyPair() || !spec.AllowedIn(c.caller.Region) {
 		return p, kmsapi.Errorf(kmsapi.UnsupportedOperation, "Data key pairs of the spec %s are not available in the Region %s.", d.spec, c.caller.Region)
 	}
+	if err := spec.Permitted(); err != nil {
+		return p, err
+	}
 	if err := c.s.rates.take(c.caller.Account, c.caller.Region, pairQuota(spec.Name)); err != nil {
 		return p, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"kastellan.dev/internal/audit"
@@ -23,7 +24,9 @@ type call struct {
 
 	in        any           // the request
 	decided   bool          // somebody asked whether the caller may
+	permitted bool          // and the answer was yes, at least once
 	asked     question      // the last one; see authorize.go
+	looked    []looked      // at which condition keys for it
 	presented []*grantEntry // the grants whose tokens the caller presents
 	retiring  *grantEntry   // the grant that is to be retired
 	sourceKey *keyEntry     // of ReEncrypt, once it is found
@@ -34,6 +37,7 @@ type call struct {
 	group     keyspec.Group // and that of the last one that was counted
 	watched   watched       // the key store that is in use
 	notes     audit.Data    // additionalEventData
+	noting    string        // "source" or "destination", for the notes of ReEncrypt
 	shown     any           // what the record shows instead of the answer
 }
 
@@ -45,7 +49,7 @@ func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller,
 	c.keys = c.held[:0]
 	out, err := c.run(ctx, in)
 	record := c.record(in, out, err)
-	for _, r := range append(c.ownersRecords(record), record) {
+	for _, r := range c.records(record, in, out, err) {
 		if werr := s.audit.Write(ctx, r); werr != nil {
 			return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
 		}
@@ -55,6 +59,17 @@ func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller,
 	}
 	c.countUses(record)
 	return out, nil
+}
+
+// Refuse records that a caller who has been authenticated has asked for an
+// operation in a way that it cannot be asked for. It gives the cause, unless it cannot be recorded.
+func (s *Service) Refuse(ctx context.Context, op *Operation, caller identity.Caller, cause error) error {
+	r := s.newRecord(op, &caller)
+	setError(r, cause)
+	if err := s.audit.Write(ctx, r); err != nil {
+		return fmt.Errorf("recording %s: %w", op.Name, err)
+	}
+	return cause
 }
 
 func (c *call) run(ctx context.Context, in any) (out any, err error) {
@@ -215,9 +230,7 @@ func (c *call) material(k *keyEntry, v *keyVersion) (keystore.Store, error) {
 	if err := c.reaching(k, v); err != nil {
 		return nil, err
 	}
-	c.note("keyMaterialId", v.materialID)
-	c.note("customKeyStoreId", k.StoreID)
-	c.note("xksKeyId", k.XksKeyID)
+	c.noteMaterial(k, v)
 	return c.watch(k)
 }
 
@@ -239,10 +252,26 @@ func (c *call) usePrivate(ctx context.Context, id string) (*keyEntry, keyspec.Ke
 	return k, private, err
 }
 
-// reaching is the last look before key material is touched.
+// mayReach is the last look before a key store is asked for what is not of a key.
+func (c *call) mayReach() error {
+	if !c.permitted {
+		return errors.New(c.op.Name + " reached for a key store without permission")
+	}
+	return nil
+}
+
+// mayTouch is the last look before something is done with the material of a key.
+func (c *call) mayTouch(k *keyEntry) error {
+	if !slices.Contains(c.keys, k) {
+		return fmt.Errorf("%s reached for %s without permission", c.op.Name, k.ARN)
+	}
+	return nil
+}
+
+// reaching is mayTouch for one of the key's materials.
 func (c *call) reaching(k *keyEntry, v *keyVersion) error {
-	if !c.decided {
-		return errors.New(c.op.Name + " reached for key material without a decision")
+	if err := c.mayTouch(k); err != nil {
+		return err
 	}
 	if v == nil {
 		return fmt.Errorf("%s has no key material", k.ARN)
@@ -252,5 +281,6 @@ func (c *call) reaching(k *keyEntry, v *keyVersion) error {
 
 // onBehalf tells a key store for whom it works.
 func (c *call) onBehalf() keystore.Call {
-	return keystore.Call{PrincipalARN: c.caller.ARN, Operation: c.op.Name, RequestID: c.caller.RequestID}
+	service, _, _ := strings.Cut(c.caller.ViaService, ".") // XKS names services without their Region
+	return keystore.Call{PrincipalARN: c.caller.ARN, ViaService: service, Operation: c.op.Name, RequestID: c.caller.RequestID}
 }

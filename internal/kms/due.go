@@ -3,6 +3,7 @@ package kms
 import (
 	"time"
 
+	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/store"
 )
@@ -49,8 +50,8 @@ func (s *Service) tendDue() {
 
 // happening is something that the service did to a key by itself, for the record.
 type happening struct {
-	event string
-	data  map[string]string
+	event   string
+	details audit.Data
 }
 
 // tend does what is due but deletion, in one transaction.
@@ -84,10 +85,10 @@ func (s *Service) tend(k *keyEntry, now time.Time) error {
 		return err
 	}
 	for _, h := range done {
-		if id := h.data["deletedKeyMaterialId"]; id != "" {
+		if id, ok := h.details["deletedKeyMaterialId"].(string); ok {
 			s.forget(s.ctx, k, id)
 		}
-		s.recordEvent(k.Account, k.Region, h.event, k.ARN, h.data)
+		s.recordEvent(serviceEvent{account: k.Account, region: k.Region, name: h.event, keyARN: k.ARN, details: h.details})
 	}
 	return nil
 }
@@ -98,7 +99,7 @@ func (k *keyRecord) expire(now time.Time) (done []happening) {
 		m := &k.Materials[i]
 		if len(m.Data) > 0 && !m.there(now) {
 			m.forget()
-			done = append(done, happening{"DeleteExpiredKeyMaterial", map[string]string{"keyId": k.ID, "deletedKeyMaterialId": m.ID}})
+			done = append(done, happening{"DeleteExpiredKeyMaterial", audit.Data{"keyId": k.ID, "deletedKeyMaterialId": m.ID}})
 		}
 	}
 	return done
@@ -108,9 +109,9 @@ func (k *keyRecord) expire(now time.Time) (done []happening) {
 func (s *Service) endTransition(tx store.Tx, k *keyRecord) ([]happening, error) {
 	switch {
 	case k.Transition == kmsapi.StateCreating:
-		return []happening{{"SynchronizeMultiRegionKey", map[string]string{"keyId": k.ID}}}, s.fillReplica(tx, k)
+		return []happening{{"SynchronizeMultiRegionKey", audit.Data{"keyId": k.ID}}}, s.fillReplica(tx, k)
 	case k.Transition == kmsapi.StateUpdating && k.primary():
-		return []happening{{"SynchronizeMultiRegionKey", map[string]string{"keyId": k.ID}}}, endMove(tx, k)
+		return []happening{{"SynchronizeMultiRegionKey", audit.Data{"keyId": k.ID}}}, endMove(tx, k)
 	default:
 		return nil, nil
 	}
@@ -184,7 +185,9 @@ func (s *Service) forgetKey(k *keyEntry) {
 	for i := range k.versions {
 		s.forget(s.ctx, k, k.versions[i].materialID)
 	}
-	s.recordEvent(k.Account, k.Region, "DeleteKey", k.ARN, map[string]string{"customKeyStoreId": k.StoreID})
+	s.recordEvent(serviceEvent{
+		account: k.Account, region: k.Region, name: "DeleteKey", keyARN: k.ARN, details: audit.Data{"keyId": k.ID}, data: s.backing(&k.keyRecord),
+	})
 }
 
 func deleteAliases(tx store.Tx, k *keyRecord) error {

@@ -201,12 +201,14 @@ func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kms
 	if err != nil {
 		return nil, err
 	}
+	c.noting = "source"
 	if in.DryRun {
 		plaintext, err := c.rehearseOpen(ctx, from)
 		if err != nil {
 			return nil, err
 		}
 		defer clear(plaintext)
+		c.noting = "destination"
 		return nil, c.rehearseSeal(ctx, to, plaintext)
 	}
 	plaintext, err := c.open(ctx, from)
@@ -214,6 +216,7 @@ func (c *call) reEncrypt(ctx context.Context, in *kmsapi.ReEncryptRequest) (*kms
 		return nil, err
 	}
 	defer clear(plaintext)
+	c.noting = "destination"
 	ciphertext, version, err := c.seal(ctx, to, plaintext)
 	if err != nil {
 		return nil, err

@@ -9,7 +9,12 @@ import (
 // grantEntry is a grant record with its storage key. It is never changed.
 type grantEntry struct {
 	grantRecord
-	at string
+	at     string
+	allows operationSet // Operations
+}
+
+func newGrantEntry(rec *grantRecord, at string) *grantEntry {
+	return &grantEntry{grantRecord: *rec, at: at, allows: setOf(rec.Operations)}
 }
 
 func (g *grantEntry) path() string { return g.at }
@@ -49,7 +54,7 @@ func (x *grantIndex) apply(e store.Entry) error {
 	}
 	rec, err := decode[grantRecord](e.Key, e.Value)
 	if err == nil {
-		x.put(&grantEntry{grantRecord: *rec, at: e.Key})
+		x.put(newGrantEntry(rec, e.Key))
 	}
 	return err
 }

@@ -17,23 +17,34 @@ func (c *call) grantable() bool {
 	return ok && (len(c.presented) > 0 || c.s.mirror.countGrants(q.key.Region, q.key.ID) > 0)
 }
 
+// operationSet is a set of operations that can be granted: a bit for each, as a
+// principal can have thousands of grants to look through.
+type operationSet uint32
+
 // grantedBy leads from permissions to the operations of grants that give them. RetireGrant
 // is not among them: mayRetire decides about it.
-var grantedBy = func() map[string]kmsapi.GrantOperation {
-	out := make(map[string]kmsapi.GrantOperation)
-	for _, name := range kmsapi.GrantOperation("").Values() {
-		if op := kmsapi.GrantOperation(name); op != kmsapi.GrantRetireGrant {
-			out["kms:"+name] = op
+var grantedBy = func() map[string]operationSet {
+	out := make(map[string]operationSet)
+	for i, name := range kmsapi.GrantOperation("").Values() {
+		if kmsapi.GrantOperation(name) != kmsapi.GrantRetireGrant {
+			out["kms:"+name] = 1 << i
 		}
 	}
 	return out
 }()
 
+func setOf(operations []kmsapi.GrantOperation) (all operationSet) {
+	for _, op := range operations {
+		all |= grantedBy["kms:"+string(op)]
+	}
+	return all
+}
+
 // granted tells whether a grant on the key allows what is asked: one that every process
 // has seen, or one whose token the caller presents.
 func (q *question) granted() bool {
 	c, op := q.call, grantedBy[q.permission]
-	allows := func(g *grantEntry) bool { return slices.Contains(g.Operations, op) && q.meets(&g.grantRecord) }
+	allows := func(g *grantEntry) bool { return g.allows&op != 0 && q.meets(&g.grantRecord) }
 	for _, g := range c.presented {
 		if g.KeyID == q.key.ID && g.Account == q.key.Account && c.isGrantee(g) && allows(g) {
 			return true
@@ -75,15 +86,15 @@ func (q *question) delegated() bool {
 // encryption context bind the operations that have one; whoever makes a grant by
 // the power of another one cannot give more than that.
 func (q *question) meets(g *grantRecord) bool {
+	limits := g.Constraints
+	if limits != nil && limits.SourceArn != "" && !q.comesFrom(limits.SourceArn) {
+		return false
+	}
 	if child, ok := q.call.in.(*kmsapi.CreateGrantRequest); ok {
 		return g.covers(child)
 	}
-	limits := g.Constraints
 	if limits == nil {
 		return true
-	}
-	if limits.SourceArn != "" && !q.comesFrom(limits.SourceArn) {
-		return false
 	}
 	context, has := q.encryptionContext()
 	return !has || withinConstraint(limits, context)

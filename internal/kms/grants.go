@@ -152,21 +152,20 @@ func (c *call) grantNamed(ctx context.Context, keyID, id string) (*grantEntry, e
 
 // mayRetire decides about RetireGrant, which the grant itself allows: to the
 // retiring principal, to the grantee if retiring is among its operations, and to the
-// account that issued it. Policies of callers can deny it.
+// account that issued it. Policies of callers can deny it; the key's policy has no say.
 func (c *call) mayRetire(g *grantEntry) error {
-	key := g.keyARN()
-	denied := c.authorize(c.op.Permission, key)
-	own := c.byIdentity(c.op.Permission, key)
-	if own == policy.ExplicitDeny {
-		return denied
+	q := question{permission: c.op.Permission, resource: g.keyARN(), key: c.s.mirror.key(g.Region, g.KeyID), byIAM: true}
+	outcome := c.decide(q)
+	if outcome.Decision != policy.ExplicitDeny {
+		own := outcome.Decision == policy.Allow
+		issued := g.IssuingAccount == c.caller.Account && own
+		grantee := slices.Contains(g.Operations, kmsapi.GrantRetireGrant) && c.speaksFor(g.Grantee, own)
+		if issued || grantee || c.speaksFor(g.Retiring, own) {
+			return nil
+		}
 	}
-	issued := g.IssuingAccount == c.caller.Account && own == policy.Allow
-	grantee := slices.Contains(g.Operations, kmsapi.GrantRetireGrant) && c.speaksFor(g.Grantee, key)
-	if issued || grantee || c.speaksFor(g.Retiring, key) {
-		return nil
-	}
-	if denied != nil && g.Account == c.caller.Account {
-		return denied
+	if g.Account == c.caller.Account && outcome.Decision != policy.Allow {
+		return c.refusal(q, outcome)
 	}
 	return c.hidden(c.op.Permission)
 }

@@ -89,5 +89,5 @@ func (s *Service) grant(ctx context.Context, at string) (*grantEntry, error) {
 	if err != nil || rec == nil {
 		return nil, err
 	}
-	return &grantEntry{grantRecord: *rec, at: at}, nil
+	return newGrantEntry(rec, at), nil
 }

@@ -106,6 +106,9 @@ func (c *call) arrivalOf(in *kmsapi.ImportKeyMaterialRequest, k *keyEntry) (arri
 
 // unwrap opens the token and, with what it holds, the material.
 func (c *call) unwrap(ctx context.Context, in *kmsapi.ImportKeyMaterialRequest, k *keyEntry) (keystore.Material, error) {
+	if err := c.mayTouch(k); err != nil {
+		return keystore.Material{}, err
+	}
 	token, err := keywrap.OpenToken(c.s.sealer, in.ImportToken, k.ARN, c.s.now())
 	if err != nil {
 		return keystore.Material{}, err

@@ -175,6 +175,7 @@ func (c *call) scheduleKeyDeletion(ctx context.Context, in *kmsapi.ScheduleKeyDe
 		return nil, err
 	}
 	out.KeyID = k.ARN
+	c.noteBacking(&k.keyRecord)
 	return out, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +49,7 @@ type mirror struct {
 type tables struct {
 	keys     map[string]*keyEntry // by Region and id: see keyIndex
 	aliases  map[place]*aliasRecord
+	aliasing map[string]map[string]*aliasRecord // the same by key, as keyIndex has it, and name
 	stores   map[string]*keyStoreRecord
 	material map[string]*materialRecord
 	timed    map[string]*keyEntry // keys for which the sweeper has something to do one day
@@ -63,6 +66,7 @@ func newTables() tables {
 	return tables{
 		keys:     make(map[string]*keyEntry),
 		aliases:  make(map[place]*aliasRecord),
+		aliasing: make(map[string]map[string]*aliasRecord),
 		stores:   make(map[string]*keyStoreRecord),
 		material: make(map[string]*materialRecord),
 		timed:    make(map[string]*keyEntry),
@@ -261,15 +265,34 @@ func (t *tables) keepUses(from *tables) {
 func (t *tables) applyAlias(e store.Entry) error {
 	account, rest, _ := strings.Cut(e.Key[len(aliasPrefix):], "/")
 	region, name, _ := strings.Cut(rest, "/")
-	delete(t.aliases, place{account, region, name})
+	at := place{account, region, name}
+	if old := t.aliases[at]; old != nil {
+		t.unalias(old)
+	}
+	delete(t.aliases, at)
 	if e.Value == nil {
 		return nil
 	}
 	rec, err := decode[aliasRecord](e.Key, e.Value)
-	if err == nil {
-		t.aliases[place{account, region, name}] = rec
+	if err != nil {
+		return err
 	}
-	return err
+	t.aliases[at] = rec
+	key := keyIndex(rec.Region, rec.KeyID)
+	if t.aliasing[key] == nil {
+		t.aliasing[key] = make(map[string]*aliasRecord)
+	}
+	t.aliasing[key][rec.Name] = rec
+	return nil
+}
+
+// unalias takes an alias from the key that it was for.
+func (t *tables) unalias(rec *aliasRecord) {
+	key := keyIndex(rec.Region, rec.KeyID)
+	delete(t.aliasing[key], rec.Name)
+	if len(t.aliasing[key]) == 0 {
+		delete(t.aliasing, key)
+	}
 }
 
 // trackingSince tells since when the use of keys is followed; zero: it is not noted yet.
@@ -360,9 +383,12 @@ func (m *mirror) keysOf(account, region string) []*keyEntry {
 func (m *mirror) aliasesOf(account, region, keyID string) []*aliasRecord {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
+	if keyID != "" {
+		return slices.Collect(maps.Values(m.aliasing[keyIndex(region, keyID)]))
+	}
 	var out []*aliasRecord
 	for _, a := range m.aliases {
-		if a.Account == account && a.Region == region && (keyID == "" || a.KeyID == keyID) {
+		if a.Account == account && a.Region == region {
 			out = append(out, a)
 		}
 	}

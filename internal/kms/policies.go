@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"kastellan.dev/internal/kmsapi"
@@ -15,12 +16,21 @@ const maxPolicy = 32768
 const policyName = "default"
 
 // checkPolicy refuses a key policy that cannot be kept.
-func checkPolicy(document string) error {
+func (s *Service) checkPolicy(document string) error {
 	if len(document) > maxPolicy {
 		return kmsapi.Errorf(kmsapi.LimitExceeded, "The key policy is longer than %d bytes.", maxPolicy)
 	}
-	if _, err := policy.ParseKeyPolicy([]byte(document)); err != nil {
+	d, err := policy.ParseKeyPolicy([]byte(document))
+	switch {
+	case errors.Is(err, policy.ErrPrincipal):
+		return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "Policy contains a statement with one or more invalid principals.").Because(err)
+	case err != nil:
 		return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "The key policy is not valid: %v.", err)
+	}
+	for _, name := range d.Principals() {
+		if !s.exists(name) {
+			return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "Policy contains a statement with one or more invalid principals.").Because(fmt.Errorf("%s does not exist", name))
+		}
 	}
 	return nil
 }
@@ -40,7 +50,10 @@ func (c *call) mayUpdate(rec *keyRecord, bypass bool) error {
 	if bypass {
 		return nil
 	}
-	c.asked = question{call: c, permission: "kms:PutKeyPolicy", resource: rec.arn(), key: &keyEntry{keyRecord: *rec, ARN: rec.arn(), use: new(keyUse)}, toBeMade: true, region: rec.Region}
+	c.put(question{
+		permission: "kms:PutKeyPolicy", resource: rec.arn(), region: rec.Region,
+		key: &keyEntry{keyRecord: *rec, ARN: rec.arn()}, toBeMade: c.op.Name != "PutKeyPolicy",
+	})
 	in := c.caller.Inputs()
 	in.Owner, in.Resource = rec.Account, compiled(rec)
 	if policy.Decide(&in, c.request()).Decision != policy.Allow {
@@ -54,7 +67,7 @@ func (c *call) policyOr(document, region string) (string, error) {
 	if document == "" {
 		return defaultPolicy(region, c.caller.Account), nil
 	}
-	return document, checkPolicy(document)
+	return document, c.s.checkPolicy(document)
 }
 
 // defaultPolicy lets the IAM policies of the account decide.
@@ -97,7 +110,7 @@ func (c *call) putKeyPolicy(ctx context.Context, in *kmsapi.PutKeyPolicyRequest)
 		if err := checkPolicyName(in.PolicyName); err != nil {
 			return err
 		}
-		if err := checkPolicy(in.Policy); err != nil {
+		if err := c.s.checkPolicy(in.Policy); err != nil {
 			return err
 		}
 		k.Policy = in.Policy

@@ -5,12 +5,22 @@ import (
 	"strings"
 
 	"kastellan.dev/internal/kmsapi"
-	"kastellan.dev/internal/policy"
 )
+
+// checkPrincipal admits those whom a new grant can be for.
+func (c *call) checkPrincipal(arn string) error {
+	if err := checkPrincipal(arn, c.caller.Region); err != nil {
+		return err
+	}
+	if !c.s.exists(arn) {
+		return kmsapi.Errorf(kmsapi.InvalidArn, "ARN does not refer to a valid principal: %s", arn)
+	}
+	return nil
+}
 
 // checkPrincipal admits the ARNs of principals that a grant can be for: an
 // account (its root), an IAM user, a role, a session of a role or a federated
-// user, of the Region's partition. Whether the principal exists is unknown here.
+// user, of the Region's partition.
 func checkPrincipal(arn, region string) error {
 	if a, ok := kmsapi.ParseARN(arn); ok && a.Partition == kmsapi.PartitionOf(region) && isPrincipal(a) {
 		return nil
@@ -55,15 +65,11 @@ func accountARN(region, account string) string {
 	return "arn:" + kmsapi.PartitionOf(region) + ":iam::" + account + ":root"
 }
 
-// speaksFor tells whether the caller may act as the principal of a grant on
-// the resource: it is that principal, is a session of that role, or belongs to
-// that account and is allowed by the account's own policies.
-func (c *call) speaksFor(principal, resource string) bool {
+// speaksFor tells whether the caller may act as the principal of a grant: it is that principal, is
+// a session of that role, or belongs to that account, whose own policies allow it.
+func (c *call) speaksFor(principal string, allowed bool) bool {
 	if principal == "" {
 		return false
 	}
-	if slices.Contains(c.grantees(), principal) {
-		return true
-	}
-	return principal == accountARN(c.caller.Region, c.caller.Account) && c.byIdentity(c.op.Permission, resource) == policy.Allow
+	return slices.Contains(c.grantees(), principal) || allowed && principal == accountARN(c.caller.Region, c.caller.Account)
 }

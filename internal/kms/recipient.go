@@ -25,6 +25,7 @@ func (c *call) recipient(in *kmsapi.RecipientInfo) (*recipient, error) {
 	if !c.to.verified {
 		r, err := c.s.recipient(in)
 		c.to = lazyRecipient{true, r, err}
+		c.noteRecipient(r)
 	}
 	return c.to.recipient, c.to.err
 }

@@ -1,11 +1,14 @@
 package kms
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 
 	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kmsapi"
 )
 
@@ -29,41 +32,150 @@ func (c *call) note(name string, value any) {
 	c.notes[name] = value
 }
 
+// noteMaterial notes which of a key's materials the call uses, and where it is.
+func (c *call) noteMaterial(k *keyEntry, v *keyVersion) {
+	if c.noting == "" {
+		c.note("keyMaterialId", v.materialID)
+		c.note("customKeyStoreId", k.StoreID)
+		c.note("xksKeyId", k.XksKeyID)
+		return
+	}
+	c.note(c.noting+"KeyMaterialId", v.materialID)
+	c.note(c.noting+"CustomKeyStoreId", k.StoreID)
+	c.note(c.noting+"XksKeyId", k.XksKeyID)
+}
+
+// noteBacking notes where the material of a key is that changes.
+func (c *call) noteBacking(k *keyRecord) {
+	for name, value := range c.s.backing(k) {
+		c.note(name, value)
+	}
+}
+
+// backing tells in which custom key store the material of a key is, and what that belongs to.
+func (s *Service) backing(k *keyRecord) audit.Data {
+	if k.StoreID == "" {
+		return nil
+	}
+	where := audit.Data{"customKeyStoreId": k.StoreID}
+	if k.XksKeyID != "" {
+		where["xksKeyId"] = k.XksKeyID
+	}
+	if store := s.mirror.keyStore(k.Account, k.Region, k.StoreID); store != nil && store.HSM != nil {
+		where["clusterId"] = store.HSM.ClusterID
+	}
+	return where
+}
+
+// noteRecipient notes what attests the recipient of the answer: the registers
+// that are not all zeros.
+func (c *call) noteRecipient(r *recipient) {
+	if r == nil {
+		return
+	}
+	a := r.attestation
+	said := audit.Data{"attestationDocumentModuleId": a.ModuleID}
+	if digest := a.ImageSHA384(); digest != "" {
+		said["attestationDocumentEnclaveImageDigest"] = digest
+	}
+	for prefix, registers := range map[string]map[int][]byte{"attestationDocumentEnclavePCR": a.PCRs, "attestationDocumentNitroTPMPCR": a.NitroTPMPCRs} {
+		for n, value := range registers {
+			if slices.ContainsFunc(value, func(b byte) bool { return b != 0 }) {
+				said[prefix+strconv.Itoa(n)] = hex.EncodeToString(value)
+			}
+		}
+	}
+	c.note("recipient", said)
+}
+
+// records are the record of the call, and those that go with it: for the
+// accounts of other keys, and of what it did in another Region.
+func (c *call) records(r *audit.Record, in, out any, err error) []*audit.Record {
+	records := append(c.ownersRecords(r), r)
+	if err == nil {
+		records = append(records, c.elsewhere(r, in, out)...)
+	}
+	return records
+}
+
+// elsewhere are the records of what the call has done in another Region.
+func (c *call) elsewhere(r *audit.Record, in, out any) []*audit.Record {
+	switch in := in.(type) {
+	case *kmsapi.UpdatePrimaryRegionRequest:
+		there := *r
+		there.EventID = newUUID()
+		there.AWSRegion = in.PrimaryRegion
+		there.Resources = nil
+		for _, k := range c.keys {
+			there.Resources = append(there.Resources, audit.Resource{AccountID: k.Account, Type: "AWS::KMS::Key", ARN: kmsapi.KeyARN(in.PrimaryRegion, k.Account, k.ID)})
+		}
+		return []*audit.Record{&there}
+	case *kmsapi.ReplicateKeyRequest:
+		there := *r
+		there.EventID = newUUID()
+		made := out.(*kmsapi.ReplicateKeyResponse).ReplicaKeyMetadata
+		there.EventName, there.AWSRegion = "CreateKey", in.ReplicaRegion
+		there.UserIdentity.InvokedBy, there.SourceIPAddress, there.UserAgent, there.TLSDetails = internal, internal, internal, nil
+		there.RequestParameters = audit.Parameters(&shownCreateKey{
+			Policy: in.Policy, Description: &made.Description, KeyUsage: made.KeyUsage, BypassPolicyLockoutSafetyCheck: &in.BypassPolicyLockoutSafetyCheck,
+			CustomerMasterKeySpec: made.CustomerMasterKeySpec, KeySpec: made.KeySpec, Origin: made.Origin, MultiRegion: made.MultiRegion, Tags: in.Tags,
+		})
+		there.ResponseElements = audit.Parameters(&kmsapi.CreateKeyResponse{KeyMetadata: made})
+		there.Resources = []audit.Resource{{AccountID: made.AWSAccountID, Type: "AWS::KMS::Key", ARN: made.Arn}}
+		return []*audit.Record{&there}
+	default:
+		return nil
+	}
+}
+
+// internal stands for the service where it acts by itself.
+const internal = "AWS Internal"
+
 // record is what the audit log says of the call.
 func (c *call) record(in, out any, err error) *audit.Record {
-	p := c.caller
+	r := c.s.newRecord(c.op, &c.caller)
+	r.RequestParameters = audit.Parameters(shownRequest(in))
+	r.ResponseElements = c.responseElements(out, err)
+	r.AdditionalEventData, r.Resources = c.notes, c.resources
+	setError(r, err)
+	return r
+}
+
+// newRecord is what there is to say of a caller who asks for an operation.
+func (s *Service) newRecord(op *Operation, p *identity.Caller) *audit.Record {
 	r := &audit.Record{
-		EventVersion:        "1.11",
-		UserIdentity:        audit.IdentityOf(p.Principal),
-		EventTime:           c.s.now().UTC(),
-		EventSource:         "kms.amazonaws.com",
-		EventName:           c.op.Name,
-		AWSRegion:           p.Region,
-		SourceIPAddress:     p.SourceIP,
-		UserAgent:           p.UserAgent,
-		RequestParameters:   audit.Parameters(in),
-		ResponseElements:    c.responseElements(out, err),
-		AdditionalEventData: c.notes,
-		RequestID:           p.RequestID,
-		EventID:             newUUID(),
-		ReadOnly:            c.op.ReadOnly,
-		Resources:           c.resources,
-		EventType:           audit.APICall,
-		ManagementEvent:     true,
-		EventCategory:       "Management",
-		RecipientAccountID:  p.Account,
+		EventVersion:       "1.11",
+		UserIdentity:       audit.IdentityOf(p.Principal),
+		EventTime:          s.now().UTC(),
+		EventSource:        "kms.amazonaws.com",
+		EventName:          op.Name,
+		AWSRegion:          p.Region,
+		SourceIPAddress:    p.SourceIP,
+		UserAgent:          p.UserAgent,
+		RequestID:          p.RequestID,
+		EventID:            newUUID(),
+		ReadOnly:           op.ReadOnly,
+		EventType:          audit.APICall,
+		ManagementEvent:    true,
+		EventCategory:      "Management",
+		RecipientAccountID: p.Account,
 	}
 	if p.TLSVersion != "" {
 		r.TLSDetails = &audit.TLSDetails{TLSVersion: p.TLSVersion, CipherSuite: p.CipherSuite, ClientProvidedHostHeader: p.Host}
 	}
-	if err != nil {
-		r.ErrorCode = string(kmsapi.CodeOf(err))
-		var known *kmsapi.Error
-		if errors.As(err, &known) {
-			r.ErrorMessage = known.Message
-		}
-	}
 	return r
+}
+
+// setError says why the call failed, if it did.
+func setError(r *audit.Record, err error) {
+	if err == nil {
+		return
+	}
+	r.ErrorCode = string(kmsapi.CodeOf(err))
+	var known *kmsapi.Error
+	if errors.As(err, &known) {
+		r.ErrorMessage = known.Message
+	}
 }
 
 // ownersRecords are the copies of a record for other accounts whose keys the caller was allowed to
@@ -94,26 +206,4 @@ func (c *call) responseElements(out any, err error) json.RawMessage {
 		out = c.shown
 	}
 	return audit.Parameters(out)
-}
-
-// recordEvent writes the record of something the service did by itself.
-func (s *Service) recordEvent(account, region, name, keyARN string, data map[string]string) {
-	r := &audit.Record{
-		EventVersion: "1.11", UserIdentity: audit.UserIdentity{AccountID: account, InvokedBy: "AWS Internal"},
-		EventTime: s.now().UTC(), EventSource: "kms.amazonaws.com", EventName: name, AWSRegion: region,
-		SourceIPAddress: "AWS Internal", UserAgent: "AWS Internal", EventID: newUUID(),
-		EventType: audit.ServiceEvent, ManagementEvent: true, EventCategory: "Management", RecipientAccountID: account,
-		AdditionalEventData: make(audit.Data, len(data)),
-	}
-	for k, v := range data {
-		if v != "" {
-			r.AdditionalEventData[k] = v
-		}
-	}
-	if keyARN != "" {
-		r.Resources = []audit.Resource{{AccountID: account, Type: "AWS::KMS::Key", ARN: keyARN}}
-	}
-	if err := s.audit.Write(s.ctx, r); err != nil {
-		s.log.Error("what the service did by itself could not be recorded", "event", name, "error", err)
-	}
 }

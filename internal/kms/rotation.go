@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/store"
 )
@@ -80,6 +81,7 @@ func (c *call) rotateKeyOnDemand(ctx context.Context, in *kmsapi.RotateKeyOnDema
 	if err != nil {
 		return nil, err
 	}
+	c.shown = none // as AWS's record does
 	return &kmsapi.RotateKeyOnDemandResponse{KeyID: k.ARN}, nil
 }
 
@@ -142,7 +144,7 @@ func (s *Service) rotate(tx store.Tx, k *keyRecord, by kmsapi.RotationType, now 
 			return nil, err
 		}
 	}
-	return []happening{{"RotateKey", map[string]string{
+	return []happening{{"RotateKey", audit.Data{
 		"keyId": k.ID, "rotationType": string(by), "keyOrigin": string(k.Origin),
 		"previousKeyMaterialId": before, "currentKeyMaterialId": k.currentMaterial().ID,
 	}}}, nil

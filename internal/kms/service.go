@@ -36,6 +36,9 @@ type Config struct {
 	// MetricKeys is how many keys have metrics of their own; zero means none.
 	MetricKeys int
 
+	// Exists tells whether there is a principal that a key policy or a grant is to name, by the id
+	// of an account or an ARN; nil means that all are taken for real.
+	Exists func(principal string) bool
 	// Regions are those that keys can be in; none means any.
 	Regions []string
 	// Nitro verifies the attestation documents of recipients; nil trusts AWS's root alone.
@@ -88,6 +91,7 @@ type Service struct {
 	wrapping *keywrap.Pool // keys for imports
 	nitro    *nitro.Verifier
 	regions  []string
+	exists   func(principal string) bool
 	kinds    map[kmsapi.CustomKeyStoreType]keystore.Kind
 	sealer   rootkey.Sealer
 	audit    audit.Writer
@@ -102,6 +106,7 @@ type Service struct {
 	conns  *connections
 
 	meters    *meters
+	health    *healthChanges
 	rates     *rates
 	uses      pendingUses
 	storeUses time.Duration
@@ -119,7 +124,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s := &Service{
 		db: cfg.Store, soft: cfg.Soft, sealer: cfg.Sealer, audit: cfg.Audit,
 		log: cfg.Logger, now: cfg.Now, quotas: cfg.Quotas, sweep: cfg.Sweep, fault: cfg.FaultPoint,
-		regions: cfg.Regions, nitro: cfg.Nitro, wrapping: keywrap.NewPool(),
+		regions: cfg.Regions, exists: cfg.Exists, nitro: cfg.Nitro, wrapping: keywrap.NewPool(),
 		kinds: make(map[kmsapi.CustomKeyStoreType]keystore.Kind),
 		node:  randomHex(8), storeUses: cfg.StoreUses, meters: newMeters(cfg.MetricKeys),
 	}
@@ -129,6 +134,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.health = newHealthChanges()
 	s.rates = newRates(cfg.Quotas.Requests, s.now)
 	s.rates.throttles = s.meters.quotas
 	if s.sweep == 0 {
@@ -143,6 +149,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 			return nil, err
 		}
 		s.nitro = byAWS
+	}
+	if s.exists == nil {
+		s.exists = func(string) bool { return true }
 	}
 	if s.fault == nil {
 		s.fault = func(string) {}
@@ -174,6 +183,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s.work.Go(s.conns.run)
 	s.work.Go(s.runSweeper)
 	s.work.Go(s.runUses)
+	s.work.Go(s.runHealth)
 	return s, nil
 }
 
@@ -188,6 +198,7 @@ func (s *Service) Close() {
 	defer cancel()
 	s.flushUses(ctx)
 	s.conns.closeAll()
+	s.health.flush()
 	s.wrapping.Close()
 }
 

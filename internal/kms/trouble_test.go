@@ -134,7 +134,7 @@ func TestASlowResumptionDoesNotRepeatTheWorkOfOthers(t *testing.T) {
 		close(connect)
 		w.waitFor(hsm, kmsapi.Connected)
 		polltest.Until(t, "the record of the attempt", func() bool {
-			return strings.Count(w.audit.String(), `"customKeyStoreId":"`+hsm+`","requestId"`) > round
+			return strings.Count(w.audit.String(), `"connectionState":"CONNECTED","customKeyStoreId":"`+hsm+`"`) > round
 		})
 		close(resume)
 		if err := w.disconnect(hsm); err != nil {

@@ -241,9 +241,7 @@ func (c *connections) report(rec *keyStoreRecord, evidence keystore.Evidence) {
 	} else {
 		c.s.log.Warn("a key store could not be connected", append(attrs, "code", evidence.Code, "failure", evidence.Failure)...)
 	}
-	c.s.recordEvent(rec.Account, rec.Region, "ConnectCustomKeyStoreAttempt", "", map[string]string{
-		"customKeyStoreId": rec.ID, "connectionErrorCode": string(evidence.Code), "requestId": rec.RequestID,
-	})
+	c.recordAttempt(rec, evidence)
 }
 
 func (c *connections) discard(conn keystore.Connection) {
@@ -263,7 +261,10 @@ func (c *connections) disconnect(ctx context.Context, rec *keyStoreRecord) {
 		closeNow(conn)
 	}
 	c.s.fault("disconnect: closed")
-	c.conclude(ctx, rec, func(r *keyStoreRecord) {
+	concluded := c.conclude(ctx, rec, func(r *keyStoreRecord) {
 		r.State, r.ErrorCode, r.Owner, r.LeaseUntil = kmsapi.Disconnected, "", "", time.Time{}
 	})
+	if concluded {
+		c.recordDisconnected(rec)
+	}
 }

@@ -146,5 +146,9 @@ func parsePublicKey(der []byte) (*rsa.PublicKey, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: it is not an RSA key", ErrPublicKey)
 	}
-	return key, checkPublicKey(key)
+	if err := checkPublicKey(key); err != nil {
+		return nil, err
+	}
+	_, err = encryptKey(key, nil) // as a trial, so that no answer is made in vain
+	return key, err
 }

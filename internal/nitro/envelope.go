@@ -149,9 +149,9 @@ func transport(recipient *rsa.PublicKey, contentKey []byte) (keyTransport, error
 	if err != nil {
 		return keyTransport{}, fmt.Errorf("nitro: encoding the recipient's key: %w", err)
 	}
-	encrypted, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, recipient, contentKey, nil)
+	encrypted, err := encryptKey(recipient, contentKey)
 	if err != nil {
-		return keyTransport{}, fmt.Errorf("%w: %w", ErrPublicKey, err)
+		return keyTransport{}, err
 	}
 	id := sha256.Sum256(spki)
 	hash := pkix.AlgorithmIdentifier{Algorithm: oidSHA256, Parameters: asn1.NullRawValue}
@@ -173,8 +173,8 @@ func encryptContent(key, plaintext []byte) (contentEncryption, []byte, error) {
 	return contentEncryption{oidAES256CBC, iv}, content, nil
 }
 
-// checkPublicKey says whether answers can be encrypted for a key. AWS documents
-// 2048 bits; longer keys are as good.
+// checkPublicKey says whether answers can be encrypted for a key of that size. AWS
+// documents 2048 bits; longer keys are as good.
 func checkPublicKey(key *rsa.PublicKey) error {
 	if key == nil || key.N == nil {
 		return ErrPublicKey
@@ -183,4 +183,14 @@ func checkPublicKey(key *rsa.PublicKey) error {
 		return fmt.Errorf("%w: it is an RSA key of %d bits, want %d to %d", ErrPublicKey, bits, minKeyBits, maxKeyBits)
 	}
 	return nil
+}
+
+// encryptKey encrypts the content key. The library refuses weak moduli and exponents, more of
+// them where all cryptography must be approved.
+func encryptKey(recipient *rsa.PublicKey, contentKey []byte) ([]byte, error) {
+	encrypted, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, recipient, contentKey, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPublicKey, err)
+	}
+	return encrypted, nil
 }

@@ -253,6 +253,8 @@ func TestVerifyRefusesPayloads(t *testing.T) {
 		"public_key not RSA":    {good.With("public_key", publicKey(t, &e.Signer.Key.PublicKey)), nitro.ErrPublicKey, "not an RSA"},
 		"public_key Ed25519":    {good.With("public_key", publicKey(t, ed25519.PublicKey(make([]byte, 32)))), nitro.ErrPublicKey, "not an RSA"},
 		"public_key 1024 bits":  {good.With("public_key", rsaKey(t, 1024)), nitro.ErrPublicKey, "1024 bits"},
+		"public_key exponent 1": {good.With("public_key", publicKey(t, &rsa.PublicKey{N: e.Key.N, E: 1})), nitro.ErrPublicKey, "exponent"},
+		"public_key even":       {good.With("public_key", publicKey(t, &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(3), 2046), E: 65537})), nitro.ErrPublicKey, "modulus"},
 		"public_key 4104 bits":  {good.With("public_key", rsaKey(t, 4104)), nitro.ErrPublicKey, "4104 bits"},
 		"user_data too long":    {good.With("user_data", make([]byte, 513)), nitro.ErrMalformed, "user_data has 513"},
 		"nonce too long":        {good.With("nonce", make([]byte, 513)), nitro.ErrMalformed, "nonce has 513"},

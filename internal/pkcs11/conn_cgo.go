@@ -24,6 +24,7 @@ type conn struct {
 	heard    time.Time // when the child last showed life, or was first asked
 	epoch    uint32    // the latest of which an answer told
 	failure  error     // set once the child is gone or given up
+	leaving  bool      // a call hangs in the child's module: it says so and ends
 	finished chan struct{}
 }
 
@@ -91,6 +92,9 @@ func (c *conn) register(a *asked, ask code) (id uint32, err error) {
 	if c.failure != nil {
 		return 0, c.failure
 	}
+	if c.leaving {
+		return 0, ErrLost
+	}
 	limit := c.limit
 	if op := operations[ask]; op.control || op.run == nil {
 		limit *= 2
@@ -145,6 +149,7 @@ func (c *conn) deliver(id uint32, o outcome, last bool) {
 	if last {
 		c.heard = time.Now()
 	}
+	c.leaving = c.leaving || errors.Is(o.err, ErrTimeout)
 	c.mu.Unlock()
 	if a != nil {
 		a.answer <- o
@@ -178,7 +183,7 @@ func (c *conn) lastEpoch() uint32 {
 func (c *conn) alive() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.failure == nil
+	return c.failure == nil && !c.leaving
 }
 
 // silence is for how long the child owes an answer without a sign of life.

@@ -72,7 +72,7 @@ func Decide(in *Inputs, r *Request) Outcome {
 	var array [actionLength]byte
 	action := appendLower(array[:0], r.Action)
 	v := askSubject(in, r, action)
-	v.resource = in.Resource.ask(r, action)
+	v.resource = in.Resource.ask(r, action, in.Boundary != nil)
 	if by := v.denier(); by != FromNone {
 		return Outcome{ExplicitDeny, by}
 	}
@@ -106,7 +106,7 @@ func askSubject(in *Inputs, r *Request, action []byte) verdicts {
 	}
 	v.identity = askAll(in.Identity, r, action)
 	if in.Boundary != nil {
-		v.boundary = in.Boundary.ask(r, action)
+		v.boundary = in.Boundary.ask(r, action, false)
 	}
 	if len(in.Session) > 0 {
 		v.session = askAll(in.Session, r, action)

@@ -199,6 +199,8 @@ func TestNotPrincipalLeavesOutOnlyWhomItNamesInFull(t *testing.T) {
 		"a session, its role and its account":    {subject: auditor, resource: except(aws(auditor.ARN, roleARN, owner)), want: allowedByResource},
 		"a role and its account without session": {subject: auditor, resource: except(aws(roleARN, owner)), want: deniedByResource},
 		"a session and its account without role": {subject: auditor, resource: except(aws(auditor.ARN, owner)), want: deniedByResource},
+		"nobody who has a permissions boundary":  {subject: alice, resource: except(aws(alice.ARN, owner)), boundary: allowAll, want: deniedByResource},
+		"nor everybody":                          {subject: alice, resource: except(`"*"`), boundary: allowAll, want: deniedByResource},
 		"everybody":                              {subject: alice, resource: except(`"*"`), want: allowedByResource},
 		"somebody else":                          {subject: bob, resource: except(aws(alice.ARN, owner)), want: deniedByResource},
 	})

@@ -64,24 +64,14 @@ func (d dialect) compile(text string) (pattern, error) {
 	return p, nil
 }
 
-// literal is text that has no variables. Stars beside each other mean the same as one.
+var wildcards = strings.NewReplacer("*", "\xFF", "?", "\xFE") // anyText and anyRune
+
+// literal is text that has no variables.
 func (d dialect) literal(text string) string {
-	if !d.wildcards || !strings.ContainsAny(text, "*?") {
+	if !d.wildcards {
 		return text
 	}
-	var b strings.Builder
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c == '*' && i > 0 && text[i-1] == '*':
-		case c == '*':
-			b.WriteByte(anyText)
-		case c == '?':
-			b.WriteByte(anyRune)
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
+	return wildcards.Replace(text)
 }
 
 // cutVariable cuts at the brace that ends a variable; those in a default do not.

@@ -30,14 +30,14 @@ type principals struct {
 	providers []string
 }
 
-// covers tells whether, and how closely, the principals are those of s. To a
-// Deny it does not matter how closely.
-func (p *principals) covers(s *Subject, e Effect) verdict {
+// covers tells whether, and how closely, the principals are those of s, who may be bounded
+// by a permissions boundary. To a Deny it does not matter how closely.
+func (p *principals) covers(s *Subject, bounded bool, e Effect) verdict {
 	if p.not {
-		if p.excepts(s) {
+		if !bounded && p.excepts(s) {
 			return silent
 		}
-		return direct
+		return direct // IAM leaves nobody out who has a boundary
 	}
 	switch {
 	case s.Account == "":
@@ -70,11 +70,19 @@ func (p *principals) excepts(s *Subject) bool {
 	return slices.Contains(p.others, s.ARN) && (s.Role == "" || slices.Contains(p.roles, s.Role))
 }
 
+// ErrPrincipal is what errors.Is finds in errors about something that is no principal.
+var ErrPrincipal = errors.New("policy: a principal is not valid")
+
+type principalError struct{ error }
+
+// Is makes errors.Is find ErrPrincipal.
+func (principalError) Is(target error) bool { return target == ErrPrincipal }
+
 func compilePrincipals(source *sourcePrincipal) (*principals, error) {
 	p := &principals{not: source.not}
 	for _, n := range source.names {
 		if err := p.add(n); err != nil {
-			return nil, err
+			return nil, principalError{err}
 		}
 	}
 	return p, nil

@@ -16,7 +16,8 @@ type Subject struct {
 type Values interface {
 	// Lookup gives the values of a condition key, whose name is in lower case
 	// ("kms:encryptioncontext:department"). A key that the request does not have is not ok;
-	// one that has no values is ok and empty. The slice is not changed, and is
+	// one that has no values is ok and empty. Numbers, times and Booleans are given as policies
+	// write them, bytes in base64. The slice is not changed, and is
 	// not kept beyond the evaluation.
 	Lookup(key string) (values []string, ok bool)
 }

@@ -74,23 +74,22 @@ func (d *Document) index(s *statement, actions *sourceList) {
 			s.actions = append(s.actions, action)
 			continue
 		}
-		if !slices.Contains(d.exact[action], s) {
-			d.exact[action] = append(d.exact[action], s)
-		}
+		d.exact[action] = append(d.exact[action], s)
 	}
 	if s.notActions = actions.not; s.actions != nil {
 		d.others = append(d.others, s)
 	}
 }
 
-// ask gives the document's verdict on a request, whose action is given in lower case.
-func (d *Document) ask(r *Request, action []byte) verdict {
+// ask gives the document's verdict on a request, whose action is given in lower case,
+// and whose subject may be bounded by a permissions boundary.
+func (d *Document) ask(r *Request, action []byte, bounded bool) verdict {
 	if d == nil {
 		return silent
 	}
 	v := silent
 	for _, s := range d.exact[string(action)] {
-		if v = max(v, s.ask(r, v)); v == denied {
+		if v = max(v, s.ask(r, v, bounded)); v == denied {
 			return v
 		}
 	}
@@ -98,7 +97,7 @@ func (d *Document) ask(r *Request, action []byte) verdict {
 		if !s.isAbout(action) {
 			continue
 		}
-		if v = max(v, s.ask(r, v)); v == denied {
+		if v = max(v, s.ask(r, v, bounded)); v == denied {
 			return v
 		}
 	}
@@ -109,7 +108,7 @@ func (d *Document) ask(r *Request, action []byte) verdict {
 func askAll(docs []*Document, r *Request, action []byte) verdict {
 	v := silent
 	for _, d := range docs {
-		v = max(v, d.ask(r, action))
+		v = max(v, d.ask(r, action, false))
 	}
 	return v
 }
@@ -125,10 +124,10 @@ func (s *statement) isAbout(action []byte) bool {
 
 // ask gives the statement's verdict on a request that it is about. It takes no
 // trouble over an Allow that would say no more than what is known already.
-func (s *statement) ask(r *Request, known verdict) verdict {
+func (s *statement) ask(r *Request, known verdict, bounded bool) verdict {
 	v := direct
 	if s.principals != nil {
-		v = s.principals.covers(r.Subject, s.effect)
+		v = s.principals.covers(r.Subject, bounded, s.effect)
 	}
 	if s.effect == EffectAllow && v <= known || v == silent || !s.resources.cover(r, s.effect) {
 		return silent

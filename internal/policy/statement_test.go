@@ -54,6 +54,7 @@ func TestActionsAndResources(t *testing.T) {
 		"a question mark is a whole character":        {`{"Effect":"Allow","Action":"*","Resource":"arn:aws:kms:r:a:alias/?"}`, "kms:Encrypt", "arn:aws:kms:r:a:alias/é", policy.Allow},
 		"two question marks are not one character":    {`{"Effect":"Allow","Action":"*","Resource":"arn:aws:kms:r:a:alias/??"}`, "kms:Encrypt", "arn:aws:kms:r:a:alias/é", policy.ImplicitDeny},
 		"nor behind a star":                           {`{"Effect":"Allow","Action":"*","Resource":"arn:aws:kms:r:a:alias/*??"}`, "kms:Encrypt", "arn:aws:kms:r:a:alias/€", policy.ImplicitDeny},
+		"nor where a star takes more":                 {`{"Effect":"Allow","Action":"*","Resource":"arn:aws:kms:r:a:alias/*??bc"}`, "kms:Encrypt", "arn:aws:kms:r:a:alias/€bc", policy.ImplicitDeny},
 		"bytes that are no text are not wildcards":    {`{"Effect":"Allow","Action":"*","Resource":"arn:aws:kms:r:a:alias/a"}`, "kms:Encrypt", "arn:aws:kms:r:a:alias/\xff", policy.ImplicitDeny},
 	}
 	for name, test := range tests {

@@ -95,7 +95,7 @@ func withinNetwork(o *operand, text string, _ Values) bool {
 		return false
 	}
 	address, err := netip.ParseAddr(text)
-	return err == nil && address.Zone() == "" && o.network.Contains(address.Unmap())
+	return err == nil && o.network.Contains(address.Unmap())
 }
 
 // maxAddress is the longest text of an IP address, which ends in one of IPv4.
@@ -112,7 +112,7 @@ func parseNetwork(text string) (netip.Prefix, bool) {
 		if p.Addr().Is4In6() && p.Bits() >= mapped {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
 		}
-		return p.Masked(), true
+		return p, true
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil || a.Zone() != "" {
@@ -137,7 +137,7 @@ const maxNumber = 64
 
 // parseNumber reads a decimal number.
 func parseNumber(text string) (float64, bool) {
-	if text == "" || len(text) > maxNumber || strings.Trim(text, "0123456789+-.eE") != "" {
+	if len(text) > maxNumber || strings.Trim(text, "0123456789+-.eE") != "" {
 		return 0, false
 	}
 	n, err := strconv.ParseFloat(text, 64)

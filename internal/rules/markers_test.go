@@ -23,6 +23,7 @@ import (
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/keystore/xks/xkstest"
 	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/tracing/tracingtest"
 )
 
 func TestMain(m *testing.M) {
@@ -105,6 +106,7 @@ type run struct {
 	secrets map[string][]byte
 	said    map[string][]byte
 	log     *output
+	traces  *tracingtest.Collector
 }
 
 func TestSecretsReachNoLogNoRecordNoMessageAndNoDisk(t *testing.T) {
@@ -152,7 +154,8 @@ func TestSecretsReachNoLogNoRecordNoMessageAndNoDisk(t *testing.T) {
 
 func newRun(t *testing.T, o kastellantest.Options) *run {
 	t.Helper()
-	r := &run{t: t, secrets: make(map[string][]byte), said: make(map[string][]byte), log: new(output)}
+	r := &run{t: t, secrets: make(map[string][]byte), said: make(map[string][]byte), log: new(output), traces: tracingtest.New(t)}
+	o.Config = func(cfg *config.Config) { cfg.Tracing = config.Tracing{Endpoint: r.traces.URL, CA: r.traces.CAFile} }
 	o.Logger = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.Server = kastellantest.Start(t, o)
 	r.client = r.Client(kastellantest.Admin)
@@ -257,6 +260,7 @@ func (r *run) search() {
 	r.said["the metrics"] = r.do(req)
 	r.Stop()
 	r.said["the log"] = r.log.bytes()
+	r.said["the traces"] = bytes.Join(r.traces.Bodies(), nil)
 	err = filepath.WalkDir(r.Directory, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -268,7 +272,7 @@ func (r *run) search() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for what, sign := range map[string]string{"the log": "TrentService.Encrypt", "audit.jsonl": `"Encrypt"`, "the metrics": "kastellan_", "kastellan.db": kastellantest.Account} {
+	for what, sign := range map[string]string{"the log": "TrentService.Encrypt", "audit.jsonl": `"Encrypt"`, "the metrics": "kastellan_", "the traces": "key store Encrypt", "kastellan.db": kastellantest.Account} {
 		if !bytes.Contains(r.said[what], []byte(sign)) {
 			r.t.Errorf("%s does not have %q in it: it is not what is meant", what, sign)
 		}

@@ -14,7 +14,7 @@ import (
 
 // No secret is given to what writes a log or makes a text that may end in one:
 // log/slog and log, and fmt, errors and kmsapi.Errorf, whose texts are logged and
-// answered. What counts as a secret:
+// answered, and attributes of spans. What counts as a secret:
 //
 //   - a value of package secret, or what Reveal gives;
 //   - text or bytes under a name such as password, pin or plaintext;
@@ -53,6 +53,7 @@ import (
 
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/secret"
+	"kastellan.dev/internal/tracing"
 )
 
 type config struct {
@@ -95,6 +96,11 @@ func f(ctx context.Context, l *slog.Logger, c *config, plaintext []byte, pin, pi
 	_ = kmsapi.Errorf(kmsapi.NotFound, "%s", c.Password) // found
 	_ = kmsapi.Errorf(kmsapi.NotFound, "%d", len(c.Password))
 	_ = errors.New(string(plaintext)) // found
+	_, span := tracing.Start(ctx, "x")
+	span.Set("name", name)
+	span.Set("name", c.Password) // found
+	span.Set("name", string(plaintext)) // found
+	span.Set("pin", name) // found
 	panic(pin) // found
 }
 `
@@ -176,6 +182,10 @@ func sinkOf(info *types.Info, call *ast.CallExpr) sink {
 			return none // of slog.Level: what is said there is no attribute
 		}
 		return toLog
+	case module + "internal/tracing":
+		if callee.Name() == "Set" {
+			return toLog
+		}
 	case "fmt", "errors":
 		return toText
 	case module + "internal/kmsapi":

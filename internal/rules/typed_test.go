@@ -96,7 +96,7 @@ func (p *program) check(t *testing.T, l listed) *checked {
 
 func (p *program) checkFiles(t *testing.T, path string, files []*ast.File) *checked {
 	t.Helper()
-	info := &types.Info{Types: make(map[ast.Expr]types.TypeAndValue), Uses: make(map[*ast.Ident]types.Object)}
+	info := &types.Info{Types: make(map[ast.Expr]types.TypeAndValue), Uses: make(map[*ast.Ident]types.Object), Defs: make(map[*ast.Ident]types.Object)}
 	cfg := types.Config{Importer: p.importer, FakeImportC: true}
 	if _, err := cfg.Check(path, p.fset, files, info); err != nil {
 		t.Fatalf("checking %s: %v", path, err)

@@ -181,7 +181,8 @@ func TestTooManyRequestsAtOnceAreThrottled(t *testing.T) {
 	if code, _ := r.code(t); code != "ThrottlingException" || r.StatusCode != 400 {
 		t.Errorf("%s %s", r.Status, r.text)
 	}
-	if text := f.get("/metrics").text; !strings.Contains(text, "kastellan_requests_in_flight 1\n") {
+	if text := f.get("/metrics").text; !strings.Contains(text, "kastellan_requests_in_flight 1\n") ||
+		!strings.Contains(text, `kastellan_overload_throttles_total{limit="concurrent-requests"} 1`) {
 		t.Errorf("metrics\n%s", text)
 	}
 	close(f.release)

@@ -38,13 +38,15 @@ func TestMetricsCountOutcomes(t *testing.T) {
 	f.call("TrentService.Encrypt", "{}")
 	f.call("TrentService.Fail", encryptBody)
 	f.call("TrentService.Nothing", "{}")
+	f.do(sign(f.request("TrentService.Encrypt", encryptBody), "another body", "kms"))
 	text := f.get("/metrics").text
 	for _, want := range []string{
 		`kastellan_requests_total{api="TrentService",code="OK",operation="Encrypt"} 2`,
 		`kastellan_requests_total{api="TrentService",code="ValidationException",operation="Encrypt"} 1`,
 		`kastellan_requests_total{api="TrentService",code="KMSInternalException",operation="Fail"} 1`,
 		`kastellan_requests_total{api="",code="UnknownOperationException",operation="unknown"} 1`,
-		`kastellan_request_duration_seconds_count{api="TrentService",operation="Encrypt"} 3`,
+		`kastellan_request_duration_seconds_count{api="TrentService",operation="Encrypt"} 4`,
+		`kastellan_authentication_failures_total{code="InvalidSignatureException"} 1`,
 		`kastellan_requests_in_flight 0`,
 	} {
 		if !strings.Contains(text, want+"\n") {

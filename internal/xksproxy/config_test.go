@@ -147,6 +147,12 @@ func TestAWrongConfigurationIsRefusedWithItsLine(t *testing.T) {
 		{"a certificate that is not there", "DIR/cert.pem", "DIR/nothing.pem", "line 3: tls"},
 		{"half of mutual TLS", "  client_ca: DIR/ca.pem\n", "", "line 3: tls: mutual TLS needs both"},
 		{"a health check remembered too long", "30s", "2m", "line 8: health_cache"},
+		{"no collector", "health_cache: 30s", "health_cache: 30s\ntracing: {sample_ratio: 0.1}", "line 9: tracing.otlp_endpoint"},
+		{"traces in clear", "health_cache: 30s", "health_cache: 30s\ntracing: {otlp_endpoint: \"http://collector:4318\"}", "line 9: tracing.otlp_endpoint: must begin with https://"},
+		{"a part that is more than all", "health_cache: 30s", "health_cache: 30s\ntracing: {otlp_endpoint: \"https://collector:4318\", sample_ratio: 2}", "line 9: tracing.sample_ratio"},
+		{"a collector's CA that is none", "health_cache: 30s", "health_cache: 30s\ntracing: {otlp_endpoint: \"https://collector:4318\", ca: DIR/secret}", "line 9: tracing.ca: holds no PEM"},
+		{"a header that everybody can read", "health_cache: 30s", "health_cache: 30s\ntracing: {otlp_endpoint: \"https://collector:4318\", headers: [{name: A, value: {file: DIR/open}}]}", "line 9: tracing.headers[0]: "},
+		{"a header twice", "health_cache: 30s", "health_cache: 30s\ntracing: {otlp_endpoint: \"https://collector:4318\", headers: [{name: A, value: {file: DIR/secret}}, {name: A, value: {file: DIR/secret}}]}", "line 9: tracing.headers[1].name: is there twice"},
 		{"a key file with another key", "DIR/file.key", "DIR/secret", "line 12: rings[0].file_key"},
 		{"a key file and tokens", "    file_key: DIR/file.key\n", "    file_key: DIR/file.key\n    health_key: x\n", "line 11: rings[0].key_file: contradicts"},
 		{"no key for health checks", "    health_key: xks-health\n", "", "line 13: rings[1].health_key"},
@@ -266,7 +272,7 @@ func TestTheExampleIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	here := strings.NewReplacer("secrets/pin", "DIR/pin", "secrets/xks-next", "DIR/secret2", "secrets/xks}", "DIR/secret}",
+	here := strings.NewReplacer("secrets/pin", "DIR/pin", "secrets/xks-next", "DIR/secret2", "secrets/xks}", "DIR/secret}", "secrets/otlp", "DIR/secret",
 		"tls/proxy.crt", "DIR/cert.pem", "tls/proxy.key", "DIR/key.pem").Replace(string(text))
 	if _, err := configured(t, here).Resolve(); err != nil {
 		t.Error(err)

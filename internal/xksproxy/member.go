@@ -168,6 +168,9 @@ func (m *member) open(s *session) {
 	if s.err != nil {
 		m.log.Error("cannot log in to the token", "error", s.err.Error())
 	}
+	if errors.Is(s.err, &pkcs11.Error{RV: pkcs11.CKR_GENERAL_ERROR}) || errors.Is(s.err, &pkcs11.Error{RV: pkcs11.CKR_FUNCTION_FAILED}) {
+		m.renew()
+	}
 	close(s.done)
 }
 
@@ -201,6 +204,25 @@ func (m *member) logIn(ctx context.Context) (pkcs11.Token, error) {
 	m.info = info
 	m.mu.Unlock()
 	return token, nil
+}
+
+// renew gives the token up, so that it is opened anew: a module that gives no
+// reason for failing need not recover by itself. SoftHSM2 does not when it has read its token at
+// the moment that another process wrote it.
+func (m *member) renew() {
+	if m.cfg.Token != nil { // brought ready-made
+		return
+	}
+	m.mu.Lock()
+	token := m.token
+	m.token = nil
+	m.mu.Unlock()
+	if token == nil {
+		return
+	}
+	if err := token.Close(); err != nil {
+		m.log.Warn("a token could not be closed", "error", err.Error())
+	}
 }
 
 func refusesPIN(err error) bool {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/tracing/otlp"
 	"kastellan.dev/internal/xksapi"
 	"kastellan.dev/internal/xksproxy"
 	"kastellan.dev/internal/xksproxy/xksproxytest"
@@ -69,6 +70,42 @@ func TestMetricsShowAKeyManagerThatDiedWhileNobodyAsked(t *testing.T) {
 	}
 	token.break_(deviceError)
 	eventually(t, "the metrics show it", func() bool { return strings.Contains(scrape(p), state(xksapi.Unavailable)) })
+	text := scrape(p)
+	for _, want := range []string{
+		`kastellan_proxy_token_errors_total{class="CKR_DEVICE_ERROR",member="a",ring="hsm"} `,
+		`kastellan_proxy_token_use_seconds_count{member="a",ring="hsm"} `, `kastellan_proxy_token_uses_in_flight{member="a",ring="hsm"} `,
+		`kastellan_proxy_build_info{goversion="go`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+}
+
+func TestWhatATokenRefusesIsNoFailureOfIt(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, tokenConfig(newFakeToken(t, xksproxytest.Key)))
+	p.Warm(t.Context())
+	sealed := encrypt(t, p, xksproxytest.Key, "x", "")
+	wantError(t, post(t, p, "/keys/"+xksproxytest.Key+"/decrypt", decryptOf(sealed, "another context")), xksapi.InvalidCiphertextException)
+	if text := scrape(p); strings.Contains(text, "kastellan_proxy_token_errors_total{") {
+		t.Errorf("it is counted as one:\n%s", text)
+	}
+}
+
+func TestWhereTracesGoIsSettledAtTheStart(t *testing.T) {
+	t.Parallel()
+	pki := xksproxytest.NewPKI(t)
+	certificate := pki.Server(t, xksproxytest.Host)
+	cfg := xksproxy.ServerConfig{Proxy: xksproxytest.Config(xksproxytest.FileRing(t)), TLS: &xksproxy.TLSConfig{Certificate: &certificate}}
+	p := xksproxytest.StartServer(t, cfg, pki)
+	if err := p.Reload(cfg); err != nil {
+		t.Errorf("the same configuration: %v", err)
+	}
+	cfg.Tracing = &otlp.Config{Endpoint: "https://collector.example.com"}
+	if err := p.Reload(cfg); err == nil || !strings.Contains(err.Error(), "tracing") {
+		t.Errorf("another one: %v", err)
+	}
 }
 
 func TestMetricsForgetARingThatIsNoMore(t *testing.T) {

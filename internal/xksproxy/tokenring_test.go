@@ -417,6 +417,22 @@ func TestARealTokenThatIsSlowBrokenOrGone(t *testing.T) {
 	encrypt(t, p, "key-1", "x", "") // in a fresh process, without the caller noticing
 }
 
+func TestATokenThatRefusesForNoReasonIsOpenedAnew(t *testing.T) {
+	t.Parallel()
+	ref := pkcs11test.NewTokens(t, 1)[0]
+	faults := pkcs11test.NewFaults(t)
+	ring := xksproxytest.TokenRing(t, []pkcs11test.TokenRef{faults.Break(t, ref)})
+	ring.Timeout = 10 * time.Second
+	faults.Set(t, "C_Login rv=0x5 count=1")
+	p := newProxy(t, xksproxytest.Config(ring))
+	eventually(t, "the token serves", func() bool {
+		return post(t, p, "/keys/key-1/encrypt", encryptOf("x", "")).Code == http.StatusOK
+	})
+	if n := faults.Calls(t, "C_Initialize"); n != 2 {
+		t.Errorf("the module was loaded %d times", n)
+	}
+}
+
 func TestAKeyThatWasMadeInATokenIsServed(t *testing.T) {
 	t.Parallel()
 	ref := pkcs11test.NewTokens(t, 1)[0]

@@ -38,9 +38,10 @@ type Connection struct {
 }
 
 var (
-	_ keystore.Connection = (*Connection)(nil)
-	_ keystore.Randomizer = (*Connection)(nil)
-	_ keystore.Reporter   = (*Connection)(nil)
+	_ keystore.Connection   = (*Connection)(nil)
+	_ keystore.Randomizer   = (*Connection)(nil)
+	_ keystore.Reporter     = (*Connection)(nil)
+	_ keystore.HealthTeller = (*Connection)(nil)
 )
 
 func (k *Kind) newConnection(cfg keystore.Config, cluster cloudhsm.Cluster, pw keystore.Passwords, release func()) *Connection {

@@ -201,6 +201,29 @@ func TestFailures(t *testing.T) {
 		polltest.Until(t, "both serve again", allHealthy(c))
 		mustEncrypt(t, c, key)
 	})
+	t.Run("a module that stays broken is replaced", func(t *testing.T) {
+		t.Parallel()
+		for _, broken := range []string{"Info", "Login"} {
+			r := newRig(t, 2)
+			c := r.connect(t)
+			var opened atomic.Bool
+			r.fail(0, func(call string) error {
+				switch {
+				case call == "Open":
+					opened.Store(true)
+				case opened.Load():
+				case call == broken, call == "EncryptGCM":
+					return rv("C_GetTokenInfo", pkcs11.CKR_GENERAL_ERROR)
+				}
+				return nil
+			})
+			if broken == "Login" {
+				r.signalModules(t, 0, syscall.SIGKILL)
+			}
+			polltest.Until(t, "the token opened anew, and serving", func() bool { return opened.Load() && allHealthy(c)() })
+			mustEncrypt(t, c, createKey(t, c))
+		}
+	})
 	t.Run("bad ciphertexts take no member out of service", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, 2)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/secret"
 )
@@ -32,6 +33,7 @@ type member struct {
 	log      *slog.Logger
 	open     func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error)
 	meters   memberMeters
+	tell     atomic.Pointer[func(keystore.HealthChange)] // nil: nobody wants to know
 
 	serving atomic.Pointer[login] // nil: the member does not serve
 	running atomic.Int64          // operations on it right now
@@ -44,6 +46,7 @@ type member struct {
 	closed bool         // no token is opened any more
 	state  State
 	since  time.Time
+	told   State  // what was last told of it: healthy or not; empty: nothing
 	fault  string // why it does not serve
 	keys   int    // KMS keys on it when they were last counted
 
@@ -104,8 +107,38 @@ func (m *member) keep(token pkcs11.Token) bool {
 	return true
 }
 
+// renew gives the token up, so that it is opened anew: a module that fails with
+// what takes neither a key nor a password need not recover by itself. SoftHSM2 does
+// not when it has read its token at the moment that another process wrote it.
+func (m *member) renew() {
+	m.mu.Lock()
+	token := m.token
+	m.token = nil
+	m.mu.Unlock()
+	if token == nil {
+		return
+	}
+	if err := token.Close(); err != nil {
+		m.log.Warn("a token could not be closed", "error", err)
+	}
+}
+
 // enter puts the member into a state; why is the reason for one that does not serve.
 func (m *member) enter(state State, why error) {
+	changed := m.setState(state, why)
+	tell := m.tell.Load()
+	if !changed || tell == nil {
+		return
+	}
+	cause := ""
+	if why != nil {
+		cause = why.Error()
+	}
+	(*tell)(keystore.HealthChange{Part: m.decl.ID, State: string(state), Cause: cause})
+}
+
+// setState tells whether the member is lost now, or is back.
+func (m *member) setState(state State, why error) (changed bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.state != state {
@@ -115,6 +148,12 @@ func (m *member) enter(state State, why error) {
 	if why != nil {
 		m.fault = why.Error()
 	}
+	if state == Syncing {
+		return false
+	}
+	changed = state != m.told && (state != Healthy || m.told != "")
+	m.told = state
+	return changed
 }
 
 // alone makes, destroys or looks for objects while nobody else of this connection

@@ -1,6 +1,10 @@
 package hsm
 
-import "time"
+import (
+	"time"
+
+	"kastellan.dev/internal/keystore"
+)
 
 // Status is how a connection is.
 type Status struct {
@@ -36,6 +40,13 @@ func (c *Connection) Status() Status {
 
 // Health implements keystore.Reporter with a [Status].
 func (c *Connection) Health() any { return c.Status() }
+
+// TellHealth implements keystore.HealthTeller: a member is HEALTHY or UNHEALTHY.
+func (c *Connection) TellHealth(tell func(keystore.HealthChange)) {
+	for _, m := range c.members {
+		m.tell.Store(&tell)
+	}
+}
 
 func (m *member) status() MemberStatus {
 	s := MemberStatus{

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/secret"
 )
 
 // supervise keeps a member in service for as long as the connection is open.
@@ -75,17 +77,13 @@ func (c *Connection) bringUp(ctx context.Context, m *member) error {
 func (c *Connection) logInAgain(ctx context.Context, m *member) (*login, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.kind.cfg.Step)
 	defer cancel()
-	token, _, err := m.reach(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := token.Logout(ctx); err != nil {
-		return nil, fmt.Errorf("logging out: %w", err)
-	}
 	candidates := c.pw.Candidates()
-	l, err := m.logIn(ctx, token, candidates)
+	l, err := m.enterAgain(ctx, candidates)
 	if err != nil {
-		return nil, fmt.Errorf("logging in: %w", err)
+		if ctx.Err() == nil && !isBusy(err) && loginCode(err) == kmsapi.InternalError {
+			m.renew()
+		}
+		return nil, err
 	}
 	err = l.changePassword(ctx, candidates[0])
 	switch {
@@ -94,6 +92,22 @@ func (c *Connection) logInAgain(ctx context.Context, m *member) (*login, error) 
 		return nil, fmt.Errorf("catching up with the password: %w", err)
 	default: // as when connecting: it serves all the same
 		m.log.Warn("an HSM did not let the user change its password and keeps the older one", "error", err)
+	}
+	return l, nil
+}
+
+// enterAgain opens the token, if need be, and logs in at it.
+func (m *member) enterAgain(ctx context.Context, candidates []secret.Text) (*login, error) {
+	token, _, err := m.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := token.Logout(ctx); err != nil {
+		return nil, fmt.Errorf("logging out: %w", err)
+	}
+	l, err := m.logIn(ctx, token, candidates)
+	if err != nil {
+		return nil, fmt.Errorf("logging in: %w", err)
 	}
 	return l, nil
 }

@@ -33,11 +33,13 @@ type connection struct {
 	stop     context.CancelFunc
 	polls    sync.WaitGroup
 	state    state
+	tell     atomic.Pointer[func(keystore.HealthChange)] // nil: nobody wants to know
 }
 
 var (
-	_ keystore.Connection = (*connection)(nil)
-	_ keystore.Reporter   = (*connection)(nil)
+	_ keystore.Connection   = (*connection)(nil)
+	_ keystore.Reporter     = (*connection)(nil)
+	_ keystore.HealthTeller = (*connection)(nil)
 )
 
 func newConnection(k *Kind, l *link) *connection {

@@ -17,7 +17,7 @@ import (
 // where, what the other side said, and how long each step took.
 func TestEvidenceOfFailedConnections(t *testing.T) {
 	t.Parallel()
-	const limit = 500 * time.Millisecond
+	const limit = 1500 * time.Millisecond
 	expired := time.Now().Add(-time.Hour).UTC()
 	for name, tt := range map[string]struct {
 		options xkstest.Options

@@ -18,8 +18,8 @@ const warmConnections = 4
 
 // Health is what a connection tells of itself. Times are zero for what never happened.
 type Health struct {
-	LastSuccess time.Time              `json:"lastSuccess"` // when the proxy last said that it can serve
-	LastFailure time.Time              `json:"lastFailure"`
+	LastSuccess time.Time              `json:"lastSuccess,omitzero"` // when the proxy last said that it can serve
+	LastFailure time.Time              `json:"lastFailure,omitzero"`
 	Failure     string                 `json:"failure,omitempty"` // of the last poll; empty if it worked
 	Proxy       *xksapi.HealthResponse `json:"proxy,omitempty"`   // what the proxy last said
 	InFlight    int                    `json:"inFlight"`          // calls under way
@@ -32,8 +32,8 @@ type state struct {
 	h  Health
 }
 
-// saw notes a poll, and tells whether it changed how the store is.
-func (s *state) saw(at time.Time, health *xksapi.HealthResponse, err error) (changed bool) {
+// saw notes a poll, and gives what is otherwise than before.
+func (s *state) saw(at time.Time, health *xksapi.HealthResponse, err error) (changes []keystore.HealthChange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	failure := ""
@@ -42,13 +42,47 @@ func (s *state) saw(at time.Time, health *xksapi.HealthResponse, err error) (cha
 	} else {
 		s.h.LastSuccess = at
 	}
-	changed = (failure == "") != (s.h.Failure == "")
+	if (failure == "") != (s.h.Failure == "") {
+		change := keystore.HealthChange{Part: "proxy", State: active}
+		if err != nil {
+			change.State, change.Cause = unavailable, failure
+		}
+		changes = append(changes, change)
+	}
 	s.h.Failure = failure
 	if health != nil {
+		changes = append(changes, fleetChanges(s.h.Proxy, health)...)
 		s.h.Proxy = health
 	}
-	return changed
+	return changes
 }
+
+// The states of a proxy, in the words of the key managers.
+const (
+	active      = "ACTIVE"
+	unavailable = "UNAVAILABLE"
+)
+
+// fleetChanges gives the key managers that are otherwise than before.
+func fleetChanges(before, now *xksapi.HealthResponse) (changes []keystore.HealthChange) {
+	known := make(map[string]string)
+	if before != nil {
+		for _, m := range before.EkmFleetDetails {
+			known[m.ID] = m.HealthStatus
+		}
+	}
+	for _, m := range now.EkmFleetDetails {
+		was, heardOf := known[m.ID]
+		if was != m.HealthStatus && (heardOf || m.HealthStatus != active) {
+			changes = append(changes, keystore.HealthChange{Part: m.ID, State: m.HealthStatus})
+		}
+	}
+	return changes
+}
+
+// TellHealth implements keystore.HealthTeller: the proxy, and its key managers by
+// their ids, are ACTIVE, DEGRADED or UNAVAILABLE.
+func (c *connection) TellHealth(tell func(keystore.HealthChange)) { c.tell.Store(&tell) }
 
 // Health implements keystore.Reporter; it gives a [Health].
 func (c *connection) Health() any {
@@ -95,12 +129,18 @@ func (c *connection) check() {
 	if health != nil {
 		c.metrics.sawFleet(c.link.storeID, health)
 	}
-	changed := c.state.saw(c.now(), health, err)
-	switch {
-	case changed && err != nil:
-		c.log.Warn("the external key store proxy cannot serve", "error", err)
-	case changed:
-		c.log.Info("the external key store proxy can serve")
+	for _, change := range c.state.saw(c.now(), health, err) {
+		switch {
+		case change.Part != "proxy":
+			c.log.Info("a key manager behind the external key store proxy is otherwise than before", "keyManager", change.Part, "state", change.State)
+		case change.State == active:
+			c.log.Info("the external key store proxy can serve")
+		default:
+			c.log.Warn("the external key store proxy cannot serve", "error", err)
+		}
+		if tell := c.tell.Load(); tell != nil {
+			(*tell)(change)
+		}
 	}
 }
 

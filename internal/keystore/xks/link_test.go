@@ -25,7 +25,7 @@ func settled(t *testing.T, r *rig) {
 
 func TestOnlyTimeoutsAreTriedOnceMore(t *testing.T) {
 	t.Parallel()
-	const limit = 750 * time.Millisecond
+	const limit = 1500 * time.Millisecond
 	r := newRig(t, xkstest.Options{})
 	patient := r.connect(t)
 	k := createKey(t, patient)

@@ -49,7 +49,7 @@ func anew(change func(r *rig)) func(*testing.T, *rig) {
 func mishaps() map[string]mishap {
 	const (
 		invalidState = kmsapi.CustomKeyStoreInvalidState
-		limit        = 500 * time.Millisecond
+		limit        = 1500 * time.Millisecond
 	)
 	all := map[string]mishap{
 		"the proxy is gone": {"not reachable", invalidState, cannotCommunicate,

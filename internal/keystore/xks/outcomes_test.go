@@ -73,7 +73,7 @@ func health(size, vendor, fleet string) string {
 }
 
 func troubles(t *testing.T) map[string]trouble {
-	short := timeout(300 * time.Millisecond)
+	short := timeout(1500 * time.Millisecond)
 	strict := xkstest.NewCA(t)
 	all := map[string]trouble{
 		"nobody listens": {outcome: "not reachable", change: at(xkstest.Nowhere)(t),

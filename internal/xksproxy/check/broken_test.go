@@ -401,7 +401,7 @@ func TestEachBrokenProxyFailsExactlyTheCasesMeant(t *testing.T) {
 			t.Parallel()
 			o := start(t, b, pki)
 			r := run(t, o)
-			got := notPassed(r)
+			got := notPassed(r, b.want...)
 			slices.Sort(got)
 			if diff := cmp.Diff(b.want, got); diff != "" {
 				t.Errorf("cases that did not pass (-want +got):\n%s", diff)
