@@ -8,15 +8,23 @@ import (
 
 // Account is an account and who may act in it.
 type Account struct {
-	ID        string          `yaml:"id"`        // 12 digits, quoted
-	Name      string          `yaml:"name"`      // for people; may be empty
-	Partition string          `yaml:"partition"` // of the account's ARNs; empty means aws
-	Root      Root            `yaml:"root"`
-	Policies  []ManagedPolicy `yaml:"policies"` // to be shared by name
-	Groups    []Group         `yaml:"groups"`
-	Users     []User          `yaml:"users"`
-	Roles     []Role          `yaml:"roles"`
-	Providers []OIDCProvider  `yaml:"oidc-providers"`
+	ID        string `yaml:"id"`        // 12 digits, quoted
+	Name      string `yaml:"name"`      // for people; may be empty
+	Partition string `yaml:"partition"` // of the account's ARNs; empty means aws
+	// Organization is for conditions such as aws:PrincipalOrgID.
+	Organization Organization    `yaml:"organization"`
+	Root         Root            `yaml:"root"`
+	Policies     []ManagedPolicy `yaml:"policies"` // to be shared by name
+	Groups       []Group         `yaml:"groups"`
+	Users        []User          `yaml:"users"`
+	Roles        []Role          `yaml:"roles"`
+	Providers    []OIDCProvider  `yaml:"oidc-providers"`
+}
+
+// Organization is where in an organization an account is; without an id it is in none.
+type Organization struct {
+	ID   string `yaml:"id"`   // "o-…"
+	Path string `yaml:"path"` // "o-…/r-…/ou-…/"; may be empty
 }
 
 // Root is the root user of an account, who may do everything in it.

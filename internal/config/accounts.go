@@ -43,6 +43,9 @@ func (c *Config) account(p *problems, w where, a Account) identity.Account {
 		p.add(w.at("id"), "is not an account id: 12 digits, in quotes")
 	}
 	base := identity.Account{ID: a.ID, Alias: a.Name, Partition: a.Partition}
+	if o := identity.Organization(a.Organization); o != (identity.Organization{}) {
+		base.Organization = &o
+	}
 	check := func(w where, add func(a *identity.Account)) {
 		if len(p.errs) == before { // what is wrong is told once, with the closest line
 			probe := base

@@ -143,6 +143,7 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 		Quotas: n.cfg.Quotas.kms(), Regions: n.cfg.Regions, Nitro: verifier, ConnectTimeout: n.cfg.Limits.ConnectTimeout,
 		Metrics: n.Metrics, MetricKeys: n.cfg.Metrics.Keys,
 	}
+	cfg.Organization = func(account string) *identity.Organization { return n.identities.Load().Organization(account) }
 	if !n.cfg.UnknownPrincipals {
 		cfg.Exists = func(name string) bool { return n.identities.Load().Exists(name) }
 	}

@@ -12,12 +12,20 @@ type Account struct {
 	ID        string // 12 digits
 	Alias     string // may be empty
 	Partition string // of the account's ARNs; empty means "aws"
-	Root      RootConfig
-	Policies  []ManagedPolicy
-	Groups    []Group
-	Users     []User
-	Roles     []Role
-	Providers []Provider
+	// Organization is what conditions such as aws:PrincipalOrgID are about; nil: the account is in none.
+	Organization *Organization
+	Root         RootConfig
+	Policies     []ManagedPolicy
+	Groups       []Group
+	Users        []User
+	Roles        []Role
+	Providers    []Provider
+}
+
+// Organization is where in an organization an account is. It restricts nothing by itself.
+type Organization struct {
+	ID   string // "o-" and 10 to 32 lower-case letters and digits
+	Path string // "o-…/r-…/ou-…/", as aws:PrincipalOrgPaths has it; may be empty
 }
 
 // RootConfig is the root user of an account. Usually it has no keys.

@@ -20,14 +20,16 @@ const (
 )
 
 var (
-	accountID   = regexp.MustCompile(`^[0-9]{12}$`)
-	alias       = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,}$`)
-	partition   = regexp.MustCompile(`^aws(-[a-z0-9]+)*$`)
-	userName    = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,64}$`)
-	userPath    = regexp.MustCompile(`^/([!-.0-~]+/)*$`)
-	uniqueID    = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
-	serviceName = regexp.MustCompile(`^[a-z0-9-]{1,64}\.[a-z0-9-]{1,32}\.amazonaws\.com(\.cn)?$`)
-	accessKeyID = regexp.MustCompile(`^[A-Za-z0-9_]{16,128}$`)
+	accountID        = regexp.MustCompile(`^[0-9]{12}$`)
+	alias            = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,}$`)
+	partition        = regexp.MustCompile(`^aws(-[a-z0-9]+)*$`)
+	userName         = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,64}$`)
+	userPath         = regexp.MustCompile(`^/([!-.0-~]+/)*$`)
+	uniqueID         = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
+	serviceName      = regexp.MustCompile(`^[a-z0-9-]{1,64}\.[a-z0-9-]{1,32}\.amazonaws\.com(\.cn)?$`)
+	organizationID   = regexp.MustCompile(`^o-[a-z0-9]{10,32}$`)
+	organizationPath = regexp.MustCompile(`^o-[a-z0-9]{10,32}/r-[a-z0-9]{4,32}/(ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}/)*$`)
+	accessKeyID      = regexp.MustCompile(`^[A-Za-z0-9_]{16,128}$`)
 )
 
 // New checks the accounts and builds a Directory. Its error joins all that is
@@ -35,13 +37,14 @@ var (
 func New(accounts []Account) (*Directory, error) {
 	b := builder{
 		directory: &Directory{
-			entries:   make(map[string]*Entry),
-			users:     make(map[string]*Principal),
-			roles:     make(map[string]*RoleEntry),
-			policies:  make(map[string]*policy.Document),
-			providers: make(map[string]*Provider),
-			sessions:  make(map[string]bool),
-			byAccount: make(map[string][]string),
+			entries:       make(map[string]*Entry),
+			users:         make(map[string]*Principal),
+			roles:         make(map[string]*RoleEntry),
+			policies:      make(map[string]*policy.Document),
+			providers:     make(map[string]*Provider),
+			sessions:      make(map[string]bool),
+			organizations: make(map[string]*Organization),
+			byAccount:     make(map[string][]string),
 		},
 		accounts:  make(map[string]bool),
 		aliases:   make(map[string]bool),
@@ -89,11 +92,13 @@ func (b *builder) account(a *Account) {
 		b.refuse("account %s: %q is not a partition", a.ID, a.Partition)
 	}
 
+	b.organization(a)
 	b.keys(a.Root.AccessKeys, Principal{
-		Account:     a.ID,
-		ARN:         a.arn("root"),
-		Type:        TypeRoot,
-		PrincipalID: a.ID,
+		Account:      a.ID,
+		organization: a.Organization,
+		ARN:          a.arn("root"),
+		Type:         TypeRoot,
+		PrincipalID:  a.ID,
 	})
 	s := b.shared(a)
 	names := make(map[string]bool) // in lower case: IAM's differ by more than case
@@ -117,17 +122,32 @@ func (b *builder) account(a *Account) {
 	}
 }
 
+func (b *builder) organization(a *Account) {
+	o := a.Organization
+	if o == nil {
+		return
+	}
+	if !organizationID.MatchString(o.ID) {
+		b.refuse("account %s: %q is not the id of an organization", a.ID, o.ID)
+	}
+	if o.Path != "" && (!organizationPath.MatchString(o.Path) || !strings.HasPrefix(o.Path, o.ID+"/")) {
+		b.refuse("account %s: %q is not a path in the organization %s", a.ID, o.Path, o.ID)
+	}
+	b.directory.organizations[a.ID] = o
+}
+
 func (b *builder) user(a *Account, s *shared, u *User) {
 	path := cmp.Or(u.Path, "/")
 	if !userName.MatchString(u.Name) {
 		b.refuse("account %s: the user name %q is not 1 to 64 of A-Z a-z 0-9 _ + = , . @ -", a.ID, u.Name)
 	}
 	p := Principal{
-		Account:  a.ID,
-		ARN:      a.arn("user" + path + u.Name),
-		Type:     TypeIAMUser,
-		UserName: u.Name,
-		Tags:     u.Tags,
+		Account:      a.ID,
+		organization: a.Organization,
+		ARN:          a.arn("user" + path + u.Name),
+		Type:         TypeIAMUser,
+		UserName:     u.Name,
+		Tags:         u.Tags,
 	}
 	b.checkPath(p.ARN, path)
 	b.checkTags(p.ARN, u.Tags)

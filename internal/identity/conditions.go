@@ -54,6 +54,9 @@ func (p *Principal) lookup(key string) (values []string, ok bool) {
 	case "aws:calledvia", "aws:calledviafirst", "aws:calledvialast":
 		return some(calledVia(p.ViaService))
 	}
+	if which, found := strings.CutPrefix(key, "aws:principalorg"); found {
+		return p.organization.Value(which)
+	}
 	if name, found := strings.CutPrefix(key, "aws:principaltag/"); found {
 		return tag(p.Tags, name)
 	}
@@ -61,6 +64,20 @@ func (p *Principal) lookup(key string) (values []string, ok bool) {
 		return p.Session.lookup(key)
 	}
 	return nil, false
+}
+
+// Value is that of aws:PrincipalOrgID and its like, by what they end in: "id" or "paths".
+func (o *Organization) Value(which string) (values []string, ok bool) {
+	switch {
+	case o == nil:
+		return nil, false
+	case which == "id":
+		return some(o.ID)
+	case which == "paths":
+		return some(o.Path)
+	default:
+		return nil, false
+	}
 }
 
 // calledVia is how aws:CalledVia names a service: without its Region.

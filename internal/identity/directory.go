@@ -27,21 +27,23 @@ type RoleEntry struct {
 	Tags        map[string]string
 	Trust       *policy.Document
 
-	partition string
-	policies  []*policy.Document
-	boundary  *policy.Document
+	organization *Organization
+	partition    string
+	policies     []*policy.Document
+	boundary     *policy.Document
 }
 
 // Directory knows every access key, user, role, managed policy and provider. It is immutable.
 type Directory struct {
-	entries   map[string]*Entry           // by access key id
-	users     map[string]*Principal       // users and roots by ARN, without an access key
-	roles     map[string]*RoleEntry       // by ARN
-	policies  map[string]*policy.Document // managed ones, by ARN
-	providers map[string]*Provider        // by ARN
-	accounts  map[string]bool             // by id
-	sessions  map[string]bool             // account and name of each role, which is all that ARNs of sessions have
-	byAccount map[string][]string         // ARNs of providers
+	entries       map[string]*Entry           // by access key id
+	users         map[string]*Principal       // users and roots by ARN, without an access key
+	roles         map[string]*RoleEntry       // by ARN
+	policies      map[string]*policy.Document // managed ones, by ARN
+	providers     map[string]*Provider        // by ARN
+	accounts      map[string]bool             // by id
+	organizations map[string]*Organization    // by account
+	sessions      map[string]bool             // account and name of each role, which is all that ARNs of sessions have
+	byAccount     map[string][]string         // ARNs of providers
 }
 
 // Lookup finds an access key.
@@ -82,6 +84,9 @@ func (d *Directory) Exists(name string) bool {
 	}
 	return d.users[name] != nil || d.roles[name] != nil
 }
+
+// Organization tells where in an organization an account is; nil: in none that is known.
+func (d *Directory) Organization(account string) *Organization { return d.organizations[account] }
 
 // ManagedPolicy finds a managed policy by its ARN.
 func (d *Directory) ManagedPolicy(arn string) (*policy.Document, bool) {

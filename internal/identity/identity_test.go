@@ -321,3 +321,39 @@ func TestTheServiceOfAnAccessKey(t *testing.T) {
 		}
 	}
 }
+
+func TestOrganizations(t *testing.T) {
+	t.Parallel()
+	const id, path = "o-a1b2c3d4e5", "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/"
+	a := accounts()
+	a[0].Organization = &identity.Organization{ID: id, Path: path}
+	d, err := identity.New(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string][]string{
+		"AKIAROOT000000000001": {id, path},
+		"AKIAALICE00000000001": {id, path},
+		"AKIAOTHER00000000001": {"", ""},
+	} {
+		e, _ := d.Lookup(key)
+		c := identity.Caller{Principal: e.Principal}
+		for i, name := range []string{"aws:principalorgid", "aws:principalorgpaths"} {
+			values, ok := c.Lookup(name, "", time.Time{})
+			if strings.Join(values, ",") != want[i] || ok != (want[i] != "") {
+				t.Errorf("%s %s: %q", key, name, values)
+			}
+		}
+	}
+	if d.Organization("111122223333").ID != id || d.Organization("444455556666") != nil {
+		t.Error("accounts are in other organizations")
+	}
+	for name, o := range map[string]identity.Organization{
+		"no id": {Path: path}, "a short id": {ID: "o-1"}, "a path elsewhere": {ID: "o-0000000000", Path: path}, "half a path": {ID: id, Path: id + "/r-ab12"},
+	} {
+		a[0].Organization = &o
+		if _, err := identity.New(a); err == nil || !strings.Contains(err.Error(), "account 111122223333") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -29,6 +29,8 @@ type Principal struct {
 	Tags       map[string]string // those of the user or role, and above them those of the session
 	Session    *Session          // nil for long-term credentials
 
+	organization *Organization // of the account
+
 	subject  policy.Subject
 	policies []*policy.Document
 	boundary *policy.Document

@@ -40,18 +40,19 @@ func (b *builder) role(a *Account, s *shared, r *Role) {
 	}
 	b.directory.sessions[a.ID+"/"+r.Name] = true
 	b.directory.roles[arn] = &RoleEntry{
-		Account:     a.ID,
-		ARN:         arn,
-		ID:          b.uniqueID(arn, "AROA", r.ID, a.ID+":role/"+strings.ToLower(r.Name)),
-		Name:        r.Name,
-		Path:        cmp.Or(r.Path, "/"),
-		Description: r.Description,
-		MaxSession:  longest,
-		Tags:        r.Tags,
-		Trust:       trust,
-		partition:   a.partition(),
-		policies:    b.attached(arn, s, &r.Attached),
-		boundary:    b.boundary(arn, s, r.Boundary),
+		Account:      a.ID,
+		ARN:          arn,
+		ID:           b.uniqueID(arn, "AROA", r.ID, a.ID+":role/"+strings.ToLower(r.Name)),
+		Name:         r.Name,
+		Path:         cmp.Or(r.Path, "/"),
+		Description:  r.Description,
+		MaxSession:   longest,
+		Tags:         r.Tags,
+		Trust:        trust,
+		organization: a.Organization,
+		partition:    a.partition(),
+		policies:     b.attached(arn, s, &r.Attached),
+		boundary:     b.boundary(arn, s, r.Boundary),
 	}
 }
 

@@ -26,17 +26,18 @@ func (r *RoleEntry) Session(accessKeyID string, s Session, tags map[string]strin
 	s.Issuer = Issuer{Type: IssuerRole, PrincipalID: r.ID, ARN: r.ARN, Account: r.Account, UserName: r.Name}
 	arn := r.SessionARN(s.Name)
 	return &Principal{
-		Account:     r.Account,
-		ARN:         arn,
-		Type:        TypeAssumedRole,
-		PrincipalID: r.ID + ":" + s.Name,
-		AccessKeyID: accessKeyID,
-		Tags:        overlay(r.Tags, tags),
-		Session:     &s,
-		subject:     policy.Subject{Account: r.Account, ARN: arn, Role: r.ARN},
-		policies:    r.policies,
-		boundary:    r.boundary,
-		narrowed:    narrowed,
+		Account:      r.Account,
+		organization: r.organization,
+		ARN:          arn,
+		Type:         TypeAssumedRole,
+		PrincipalID:  r.ID + ":" + s.Name,
+		AccessKeyID:  accessKeyID,
+		Tags:         overlay(r.Tags, tags),
+		Session:      &s,
+		subject:      policy.Subject{Account: r.Account, ARN: arn, Role: r.ARN},
+		policies:     r.policies,
+		boundary:     r.boundary,
+		narrowed:     narrowed,
 	}
 }
 
@@ -64,17 +65,18 @@ func (p *Principal) Federated(accessKeyID string, s Session, tags map[string]str
 	}
 	arn := p.FederatedARN(s.Name)
 	return &Principal{
-		Account:     p.Account,
-		ARN:         arn,
-		Type:        TypeFederatedUser,
-		PrincipalID: p.Account + ":" + s.Name,
-		AccessKeyID: accessKeyID,
-		Tags:        overlay(p.Tags, tags),
-		Session:     &s,
-		subject:     policy.Subject{Account: p.Account, ARN: arn},
-		policies:    p.policies,
-		boundary:    p.boundary,
-		narrowed:    narrowed,
+		Account:      p.Account,
+		organization: p.organization,
+		ARN:          arn,
+		Type:         TypeFederatedUser,
+		PrincipalID:  p.Account + ":" + s.Name,
+		AccessKeyID:  accessKeyID,
+		Tags:         overlay(p.Tags, tags),
+		Session:      &s,
+		subject:      policy.Subject{Account: p.Account, ARN: arn},
+		policies:     p.policies,
+		boundary:     p.boundary,
+		narrowed:     narrowed,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/nitro"
@@ -46,7 +47,12 @@ const (
 // newTheater makes a tagged multi-Region key with an alias and a grant, and requests that have every
 // member of which a condition can be made.
 func newTheater(t *testing.T, change ...func(*kms.Config)) *theater {
-	w := newWorld(t, append(change, func(c *kms.Config) { c.Sweep = 2 * time.Millisecond })...)
+	w := newWorld(t, append(change, func(c *kms.Config) {
+		c.Sweep = 2 * time.Millisecond
+		c.Organization = func(string) *identity.Organization {
+			return &identity.Organization{ID: "o-a1b2c3d4e5", Path: "o-a1b2c3d4e5/r-ab12/"}
+		}
+	})...)
 	tags := []kmsapi.Tag{{TagKey: "Project", TagValue: "Alpha"}}
 	th := &theater{
 		world: w, key: w.createKey(&kmsapi.CreateKeyRequest{MultiRegion: ptr(true), Tags: tags}), spare: w.createKey(&kmsapi.CreateKeyRequest{MultiRegion: ptr(true), Tags: tags}),
@@ -288,6 +294,8 @@ var conditionKeys = []conditionKey{
 	{name: "aws:TagKeys", operator: "ForAnyValue:StringEquals", value: "Project", has: permissions("CreateKey", "TagResource", "UntagResource")},
 
 	{name: "aws:ResourceAccount", value: account, has: everywhere},
+	{name: "aws:ResourceOrgID", value: "o-a1b2c3d4e5", has: everywhere},
+	{name: "aws:ResourceOrgPaths", operator: "ForAnyValue:StringLike", value: "o-a1b2c3d4e5/r-ab12/*", has: everywhere},
 	{name: "aws:RequestedRegion", value: region, except: map[string]string{"replica": "eu-west-1", "elsewhere": "eu-west-1"}, has: everywhere},
 	{name: "aws:PrincipalArn", operator: "ArnLike", value: "arn:aws:iam::" + account + ":user/*", has: everywhere},
 	{name: "aws:PrincipalAccount", value: account, has: everywhere},

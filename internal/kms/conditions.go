@@ -112,14 +112,22 @@ var callConditions = map[string]callCondition{
 	"kms:grantisforawsresource":    {of: (*question).forService},
 	"aws:tagkeys":                  {of: (*question).tagKeys},
 	"aws:resourceaccount":          {of: (*question).resourceAccount},
+	"aws:resourceorgid":            {of: func(q *question) ([]string, bool) { return q.resourceOrganization("id") }},
+	"aws:resourceorgpaths":         {of: func(q *question) ([]string, bool) { return q.resourceOrganization("paths") }},
 }
 
 // resourceAccount is the account of the key; other resources are of the caller's account.
-func (q *question) resourceAccount() ([]string, bool) {
+func (q *question) resourceAccount() ([]string, bool) { return some(q.owner()) }
+
+func (q *question) owner() string {
 	if q.key != nil {
-		return one(q.key.Account)
+		return q.key.Account
 	}
-	return some(q.call.caller.Account)
+	return q.call.caller.Account
+}
+
+func (q *question) resourceOrganization(which string) ([]string, bool) {
+	return q.call.s.organization(q.owner()).Value(which)
 }
 
 // grantSource is the source that the grant that is to be made is for.

@@ -22,7 +22,7 @@ var documented = strings.Fields(`
 	kms:ResourceAliases kms:RetiringPrincipal kms:RetiringServicePrincipal kms:RotationPeriodInDays
 	kms:ScheduleKeyDeletionPendingWindowInDays kms:SigningAlgorithm kms:TrailingDaysWithoutKeyUsage kms:ValidTo kms:ViaService
 	kms:WrappingAlgorithm kms:WrappingKeySpec
-	aws:RequestTag/ aws:ResourceAccount aws:ResourceTag/ aws:TagKeys
+	aws:RequestTag/ aws:ResourceAccount aws:ResourceOrgID aws:ResourceOrgPaths aws:ResourceTag/ aws:TagKeys
 `)
 
 func TestEveryDocumentedConditionKeyIsThereAndTested(t *testing.T) {

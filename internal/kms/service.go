@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/keywrap"
 	"kastellan.dev/internal/kmsapi"
@@ -39,6 +40,8 @@ type Config struct {
 	// Exists tells whether there is a principal that a key policy or a grant is to name, by the id
 	// of an account or an ARN; nil means that all are taken for real.
 	Exists func(principal string) bool
+	// Organization tells where in an organization an account is, or nil; nil means in none.
+	Organization func(account string) *identity.Organization
 	// Regions are those that keys can be in; none means any.
 	Regions []string
 	// Nitro verifies the attestation documents of recipients; nil trusts AWS's root alone.
@@ -86,20 +89,21 @@ func (q *Quotas) defaults() {
 
 // Service is the key management service. Start it with Open, end it with Close.
 type Service struct {
-	db       store.Store
-	soft     keystore.Keyring
-	wrapping *keywrap.Pool // keys for imports
-	nitro    *nitro.Verifier
-	regions  []string
-	exists   func(principal string) bool
-	kinds    map[kmsapi.CustomKeyStoreType]keystore.Kind
-	sealer   rootkey.Sealer
-	audit    audit.Writer
-	log      *slog.Logger
-	now      func() time.Time
-	quotas   Quotas
-	sweep    time.Duration
-	fault    func(point string)
+	db           store.Store
+	soft         keystore.Keyring
+	wrapping     *keywrap.Pool // keys for imports
+	nitro        *nitro.Verifier
+	regions      []string
+	exists       func(principal string) bool
+	organization func(account string) *identity.Organization
+	kinds        map[kmsapi.CustomKeyStoreType]keystore.Kind
+	sealer       rootkey.Sealer
+	audit        audit.Writer
+	log          *slog.Logger
+	now          func() time.Time
+	quotas       Quotas
+	sweep        time.Duration
+	fault        func(point string)
 
 	node   string // this process, among all that ever owned something
 	mirror *mirror
@@ -124,7 +128,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s := &Service{
 		db: cfg.Store, soft: cfg.Soft, sealer: cfg.Sealer, audit: cfg.Audit,
 		log: cfg.Logger, now: cfg.Now, quotas: cfg.Quotas, sweep: cfg.Sweep, fault: cfg.FaultPoint,
-		regions: cfg.Regions, exists: cfg.Exists, nitro: cfg.Nitro, wrapping: keywrap.NewPool(),
+		regions: cfg.Regions, exists: cfg.Exists, organization: cfg.Organization, nitro: cfg.Nitro, wrapping: keywrap.NewPool(),
 		kinds: make(map[kmsapi.CustomKeyStoreType]keystore.Kind),
 		node:  randomHex(8), storeUses: cfg.StoreUses, meters: newMeters(cfg.MetricKeys),
 	}
@@ -149,6 +153,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 			return nil, err
 		}
 		s.nitro = byAWS
+	}
+	if s.organization == nil {
+		s.organization = func(string) *identity.Organization { return nil }
 	}
 	if s.exists == nil {
 		s.exists = func(string) bool { return true }

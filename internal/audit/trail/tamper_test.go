@@ -44,7 +44,11 @@ var tamperings = map[string]tampering{
 		func(f fstest.MapFS) {
 			edit(f, second, func(l [][]byte) [][]byte {
 				i := bytes.Index(l[3], []byte(`"hash":"`)) + 10
-				l[3][i] ^= 1
+				if l[3][i] == 'A' {
+					l[3][i] = 'B'
+				} else {
+					l[3][i] = 'A'
+				}
 				return l
 			})
 		}, trail.Changed, second, 4, 15,
