@@ -77,6 +77,9 @@ func (x *exchange) work() (err error) {
 			err = fmt.Errorf("the request panicked with a %T in %s", r, panickedIn())
 		}
 	}()
+	if x.s.open.Add(1) > int64(max(x.s.cfg.MaxConnections, x.s.cfg.MaxConcurrent)) {
+		return x.overloaded(limitOpen)
+	}
 	if err := x.read(); err != nil {
 		return err
 	}

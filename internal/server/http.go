@@ -45,6 +45,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	x := exchange{s: s, w: w, r: r, id: newRequestID(), began: time.Now(), scratch: scratches.Get().(*scratch), protocol: form}
 	defer x.scratch.release()
 	defer x.body.release()
+	defer s.open.Add(-1)
 	x.serve()
 }
 

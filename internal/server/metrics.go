@@ -62,6 +62,7 @@ func newMeters(registry prometheus.Registerer) (*meters, error) {
 
 // The limits of a server, by the names of their settings.
 const (
+	limitOpen     = "connections"
 	limitRequests = "concurrent-requests"
 	limitBuffered = "buffered-bytes"
 )

@@ -82,7 +82,9 @@ type Config struct {
 	// would go over it gets a ThrottlingException. Default 256 MiB.
 	MaxBuffered int64
 	// MaxConnections is how many connections Serve has open at once; more wait
-	// until one is closed. Default 10,000.
+	// until one is closed. Nor are more requests open at once than that, or than
+	// MaxConcurrent if that is more: a connection with HTTP/2 can have many, and what
+	// goes beyond gets a ThrottlingException. Default 10,000.
 	MaxConnections int
 	// Timeout is how long an operation may take. Default 30 s.
 	Timeout time.Duration
@@ -116,6 +118,7 @@ type Server struct {
 	operations map[string]*operation // by X-Amz-Target
 	queries    map[string]*operation // by Version and Action
 	slots      chan struct{}         // one for each request that is worked on
+	open       atomic.Int64          // requests that are read or worked on
 	held       atomic.Int64          // bytes of bodies that are held; see body
 	meters     *meters
 	metrics    http.Handler

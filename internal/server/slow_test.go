@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -213,6 +214,63 @@ func TestSlowStreamsAreCutOff(t *testing.T) {
 		}
 		if took := time.Since(began).Round(time.Second); took != 30*time.Second {
 			t.Errorf("the stream was open for %v (%v)", took, err)
+		}
+	})
+}
+
+// A connection with HTTP/2 has many requests at once, so a limit on connections is none on
+// what strangers can make the server hold.
+func TestStreamsCountTowardsTheLimitOfConnections(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 1)
+	pair, err := tls.X509KeyPair(p.cert, p.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(p.cert)
+	real := time.Now()
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, Time: func() time.Time { return real }}
+	few := func(c *server.Config) { c.MaxConnections, c.MaxConcurrent = 2, 1 }
+	inBubble(t, config, few, func(t *testing.T, p *pipes) {
+		transport := &http.Transport{ForceAttemptHTTP2: true,
+			TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", Time: config.Time},
+			DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) }}
+		defer transport.CloseIdleConnections()
+		post := func(body io.Reader) string {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://127.0.0.1/", body)
+			if err != nil {
+				t.Error(err)
+				return ""
+			}
+			resp, err := transport.RoundTrip(r)
+			if err != nil {
+				return err.Error()
+			}
+			defer resp.Body.Close()
+			text, _ := io.ReadAll(resp.Body)
+			return string(text)
+		}
+		if answer := post(strings.NewReader("{}")); !strings.Contains(answer, "UnknownOperationException") { // the connection stands
+			t.Fatalf("alone: %s", answer)
+		}
+		var slow sync.WaitGroup
+		var ends []*io.PipeWriter
+		for range 2 {
+			body, end := io.Pipe()
+			ends = append(ends, end)
+			slow.Go(func() { post(body) })
+			synctest.Wait()
+		}
+		if answer := post(strings.NewReader("{}")); !strings.Contains(answer, "ThrottlingException") {
+			t.Errorf("beyond the limit: %s", answer)
+		}
+		for _, end := range ends {
+			end.Close()
+		}
+		slow.Wait()
+		if answer := post(strings.NewReader("{}")); !strings.Contains(answer, "UnknownOperationException") {
+			t.Errorf("when the others have ended: %s", answer)
 		}
 	})
 }
