@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"kastellan.dev/internal/kmsapi"
@@ -120,6 +121,10 @@ func (c *call) changeKey(ctx context.Context, k *keyEntry, edit func(store.Tx, *
 		if err != nil {
 			return err
 		}
+		now.use = k.use
+		if err := c.stillAllowed(k, now); err != nil {
+			return err
+		}
 		if err := c.inState(now); err != nil {
 			return err
 		}
@@ -128,6 +133,16 @@ func (c *call) changeKey(ctx context.Context, k *keyEntry, edit func(store.Tx, *
 		}
 		return save(tx, k.path(), rec)
 	})
+}
+
+// stillAllowed decides again if the key has another policy or other tags now than when it was
+// found: who has lost a permission meanwhile must not change the key, least of all
+// its policy, to what it was.
+func (c *call) stillAllowed(then, now *keyEntry) error {
+	if now.Policy == then.Policy && slices.Equal(now.Tags, then.Tags) {
+		return nil
+	}
+	return c.authorizeKey(now)
 }
 
 func (c *call) enableKey(ctx context.Context, in *kmsapi.EnableKeyRequest) (*kmsapi.Empty, error) {
