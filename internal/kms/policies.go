@@ -35,14 +35,24 @@ func (s *Service) checkPolicy(document string) error {
 	return nil
 }
 
-// compiled is a stored key policy. One that cannot be read, as none should be, allows nothing.
+// compiled is a stored key policy. One that cannot be read, as none should be, denies
+// everything: it may have been meant to deny what a grant allows.
 func compiled(rec *keyRecord) *policy.Document {
 	d, err := policy.ParseKeyPolicy([]byte(rec.Policy))
 	if err != nil {
-		return &policy.Document{}
+		return denial
 	}
 	return d
 }
+
+// denial is a key policy that denies everything to everybody.
+var denial = func() *policy.Document {
+	d, err := policy.ParseKeyPolicy([]byte(`{"Statement":{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}}`))
+	if err != nil {
+		panic(err) // the text is a constant
+	}
+	return d
+}()
 
 // mayUpdate refuses a key policy, or the first one of a key, after which its author could not
 // change it again.
