@@ -38,6 +38,9 @@ func (c *call) createGrant(ctx context.Context, in *kmsapi.CreateGrantRequest) (
 	if err := c.checkGrantTokens(ctx, in.GrantTokens); err != nil {
 		return nil, err
 	}
+	if err := checkConstraintSizes(in.Constraints); err != nil {
+		return nil, err
+	}
 	k, err := c.manage(in.KeyID)
 	if err != nil {
 		return nil, err
@@ -189,6 +192,30 @@ func grantOperations(spec kmsapi.KeySpec, usage kmsapi.KeyUsageType) []kmsapi.Gr
 	return append(every, kmsapi.GrantGetPublicKey)
 }
 
+// checkConstraintSizes refuses constraints that are too long for any key. It comes before the
+// decision: what patterns in policies are compared with must be short.
+func checkConstraintSizes(in *kmsapi.GrantConstraints) error {
+	switch {
+	case in == nil:
+		return nil
+	case blob.ContextSize(in.EncryptionContextEquals) > blob.MaxContextSize:
+		return tooLongConstraint("EncryptionContextEquals")
+	case blob.ContextSize(in.EncryptionContextSubset) > blob.MaxContextSize:
+		return tooLongConstraint("EncryptionContextSubset")
+	case len(in.SourceArn) > maxSourceARN:
+		return invalidSource()
+	}
+	return nil
+}
+
+func tooLongConstraint(member string) error {
+	return invalid("%s is longer than an encryption context can be.", member)
+}
+
+func invalidSource() error {
+	return invalid("SourceArn must be an ARN of at most %d bytes.", maxSourceARN)
+}
+
 // checkConstraints admits constraints that requests with the key can meet. It
 // gives nil for what constrains nothing.
 func checkConstraints(in *kmsapi.GrantConstraints, k *keyEntry) (*kmsapi.GrantConstraints, error) {
@@ -209,8 +236,8 @@ func checkConstraints(in *kmsapi.GrantConstraints, k *keyEntry) (*kmsapi.GrantCo
 		return nil, err
 	}
 	if out.SourceArn != "" {
-		if _, ok := kmsapi.ParseARN(out.SourceArn); !ok || len(out.SourceArn) > maxSourceARN {
-			return nil, invalid("SourceArn must be an ARN of at most %d bytes.", maxSourceARN)
+		if _, ok := kmsapi.ParseARN(out.SourceArn); !ok {
+			return nil, invalidSource()
 		}
 	} else if len(out.EncryptionContextEquals)+len(out.EncryptionContextSubset) == 0 {
 		return nil, nil
@@ -226,8 +253,6 @@ func checkContextConstraint(member string, pairs map[string]string, k *keyEntry)
 		return invalid("%s is valid only for symmetric encryption keys.", member)
 	case len(pairs) > maxConstraintPairs:
 		return invalid("%s has %d pairs, the limit is %d.", member, len(pairs), maxConstraintPairs)
-	case blob.ContextSize(pairs) > blob.MaxContextSize:
-		return invalid("%s is longer than an encryption context can be.", member)
 	}
 	for _, value := range pairs {
 		if utf8.RuneCountInString(value) > maxConstraintValue {

@@ -18,7 +18,7 @@ var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 // checkTags refuses tags that a key cannot have, or not together.
 func checkTags(tags []kmsapi.Tag) error {
 	if len(tags) > maxTags {
-		return kmsapi.Errorf(kmsapi.TagInvalid, "Too many tags")
+		return tooManyTags()
 	}
 	seen := make(map[string]bool, len(tags))
 	for _, tag := range tags {
@@ -35,7 +35,12 @@ func checkTags(tags []kmsapi.Tag) error {
 	return nil
 }
 
+func tooManyTags() error { return kmsapi.Errorf(kmsapi.TagInvalid, "Too many tags") }
+
 func (c *call) tagResource(ctx context.Context, in *kmsapi.TagResourceRequest) (*kmsapi.Empty, error) {
+	if len(in.Tags) > maxTags { // before the decision: policies may compare each with patterns
+		return nil, tooManyTags()
+	}
 	_, err := c.change(ctx, in.KeyID, func(k *keyRecord) error {
 		if err := checkTags(in.Tags); err != nil {
 			return err
@@ -64,6 +69,9 @@ func (k *keyRecord) setTag(tag kmsapi.Tag) {
 
 // untagResource takes tags away. Those that the key does not have are gone already.
 func (c *call) untagResource(ctx context.Context, in *kmsapi.UntagResourceRequest) (*kmsapi.Empty, error) {
+	if len(in.TagKeys) > maxTags {
+		return nil, tooManyTags()
+	}
 	_, err := c.change(ctx, in.KeyID, func(k *keyRecord) error {
 		for _, key := range in.TagKeys {
 			if strings.HasPrefix(strings.ToLower(key), "aws:") {
