@@ -314,3 +314,21 @@ func TestTwoServersCannotShareARegistry(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// What a client says of itself goes into the record, and is compared with patterns in policies.
+func TestOnlySoMuchIsKeptOfWhatAClientSaysOfItself(t *testing.T) {
+	t.Parallel()
+	f := start(t, nil)
+	long := strings.Repeat("ü", 10_000)
+	request := sign(f.request("TrentService.Encrypt", encryptBody), encryptBody, "kms")
+	request.Header.Set("User-Agent", "x"+long)
+	request.Header.Set("Referer", long)
+	r := f.do(request)
+	if r.StatusCode != 200 {
+		t.Fatalf("%s %s", r.Status, r.text)
+	}
+	c := <-f.callers
+	if c.UserAgent != "x"+long[:1022] || c.Referer != long[:1024] {
+		t.Errorf("%d bytes of User-Agent, %d of Referer", len(c.UserAgent), len(c.Referer))
+	}
+}

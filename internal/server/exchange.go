@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"kastellan.dev/internal/awsjson"
 	"kastellan.dev/internal/identity"
@@ -156,8 +157,8 @@ func (x *exchange) authenticate(ctx context.Context) error {
 		Region:    region,
 		RequestID: x.id,
 		SourceIP:  sourceIP(x.r),
-		UserAgent: x.r.UserAgent(),
-		Referer:   x.r.Referer(),
+		UserAgent: clipped(x.r.UserAgent()),
+		Referer:   clipped(x.r.Referer()),
 		Host:      x.r.Host,
 	}
 	if state := x.r.TLS; state != nil {
@@ -174,6 +175,22 @@ func (s *Server) region() string {
 		return s.cfg.Regions[0]
 	}
 	return "us-east-1"
+}
+
+// maxClientText is how much is kept of what a client says of itself, in bytes: it is compared
+// with patterns in policies, and recorded.
+const maxClientText = 1024
+
+// clipped cuts at a character.
+func clipped(text string) string {
+	if len(text) <= maxClientText {
+		return text
+	}
+	end := maxClientText
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end]
 }
 
 func sourceIP(r *http.Request) string {
