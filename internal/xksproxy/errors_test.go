@@ -212,7 +212,7 @@ func TestAPanicIsAnInternalExceptionAndTheNextRequestIsServed(t *testing.T) {
 	p := newProxy(t, cfg)
 	w := post(t, p, "/keys/key-1/encrypt", encryptOf("x", ""))
 	wantError(t, w, xksapi.InternalException)
-	if !strings.Contains(log.String(), "errors_test.go") {
+	if !strings.Contains(log.String(), "TestAPanicIsAnInternalExceptionAndTheNextRequestIsServed.func") {
 		t.Error("the log does not say where it happened")
 	}
 	if strings.Contains(log.String()+w.Body.String(), "secret of the day") {

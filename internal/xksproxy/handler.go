@@ -8,7 +8,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
-	"runtime/debug"
+	"strings"
 	"time"
 
 	"kastellan.dev/internal/kmsapi"
@@ -76,7 +76,8 @@ func (p *Proxy) answer(c *call, w http.ResponseWriter, r *http.Request) (answer 
 }
 
 // panicError tells what was thrown and where. Only the runtime's own errors are
-// shown: anything else might hold the request.
+// shown: anything else might hold the request. So might the arguments of functions, which a
+// stack trace shows: their names have to do.
 type panicError struct {
 	what  string
 	stack string
@@ -89,7 +90,22 @@ func panicked(v any) error {
 	if e, ok := v.(runtime.Error); ok {
 		what = e.Error()
 	}
-	return &panicError{what, string(debug.Stack())}
+	return &panicError{what, callers()}
+}
+
+// callers names the functions that were running when something panicked, innermost first, for
+// panicked, which the deferred function calls that recovers.
+func callers() string {
+	var pcs [32]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(4, pcs[:])])
+	var names []string
+	for {
+		frame, more := frames.Next()
+		names = append(names, fmt.Sprintf("%s:%d", frame.Function, frame.Line))
+		if !more {
+			return strings.Join(names, "; ")
+		}
+	}
 }
 
 func (p *Proxy) serve(c *call, w http.ResponseWriter, r *http.Request) (any, error) {
