@@ -122,6 +122,9 @@ func (c *call) point(tx store.Tx, rec *aliasRecord, k *keyEntry) error {
 	if key == nil {
 		return keyNotFound(k.ARN)
 	}
+	if _, err := c.nowOf(k, key); err != nil {
+		return err
+	}
 	if key.leaving() {
 		return kmsapi.Errorf(kmsapi.KMSInvalidState, "%s is pending deletion.", k.ARN)
 	}

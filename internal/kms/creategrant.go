@@ -113,7 +113,7 @@ func (c *call) addGrant(tx store.Tx, k *keyEntry, rec *grantRecord, dry bool) er
 	return rec.put(tx)
 }
 
-// stillInState tells whether a key is there and in a state that allows the
+// stillInState tells whether a key is there, and both its policy and its state still allow the
 // operation at the moment of a change.
 func (c *call) stillInState(r store.Reader, k *keyEntry) error {
 	rec, err := load[keyRecord](r, k.path())
@@ -123,7 +123,11 @@ func (c *call) stillInState(r store.Reader, k *keyEntry) error {
 	if rec == nil {
 		return keyNotFound(k.ARN)
 	}
-	return c.inState(&keyEntry{keyRecord: *rec, ARN: k.ARN})
+	now, err := c.nowOf(k, rec)
+	if err != nil {
+		return err
+	}
+	return c.inState(now)
 }
 
 // checkGrantPrincipals admits one grantee and at most one retiring principal.

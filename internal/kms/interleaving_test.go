@@ -44,6 +44,8 @@ func TestWhoLosesAPermissionWhileHeCallsDoesNotChangeTheKey(t *testing.T) {
 	}{
 		{"DisableKey", func(key string) any { return &kmsapi.DisableKeyRequest{KeyID: key} }},
 		{"ScheduleKeyDeletion", func(key string) any { return &kmsapi.ScheduleKeyDeletionRequest{KeyID: key} }},
+		{"CreateGrant", func(key string) any { return grantRequest(key) }},
+		{"CreateAlias", func(key string) any { return &kmsapi.CreateAliasRequest{AliasName: "alias/mine", TargetKeyID: key} }},
 		{"PutKeyPolicy", func(key string) any { return &kmsapi.PutKeyPolicyRequest{KeyID: key, Policy: openPolicy} }},
 	} {
 		key := w.createKey(&kmsapi.CreateKeyRequest{}).KeyID
@@ -55,6 +57,12 @@ func TestWhoLosesAPermissionWhileHeCallsDoesNotChangeTheKey(t *testing.T) {
 		wantCode(t, err, kmsapi.AccessDenied)
 		if state := w.keyState(key); state != kmsapi.StateEnabled {
 			t.Errorf("after %s the key is %s", tc.operation, state)
+		}
+		if ids := w.grantIDs(key); len(ids) != 0 {
+			t.Errorf("after %s the key has grants", tc.operation)
+		}
+		if all := must(do[kmsapi.ListAliasesResponse](w, root(account), "ListAliases", &kmsapi.ListAliasesRequest{KeyID: key}))(t).Aliases; len(all) != 0 {
+			t.Errorf("after %s the key has aliases", tc.operation)
 		}
 		now := must(do[kmsapi.GetKeyPolicyResponse](w, root(account), "GetKeyPolicy", &kmsapi.GetKeyPolicyRequest{KeyID: key}))(t)
 		if now.Policy != without(tc.operation) {

@@ -117,12 +117,8 @@ func (c *call) changeKey(ctx context.Context, k *keyEntry, edit func(store.Tx, *
 		if rec == nil {
 			return keyNotFound(k.ARN)
 		}
-		now, err := newKeyEntry(rec)
+		now, err := c.nowOf(k, rec)
 		if err != nil {
-			return err
-		}
-		now.use = k.use
-		if err := c.stillAllowed(k, now); err != nil {
 			return err
 		}
 		if err := c.inState(now); err != nil {
@@ -135,14 +131,19 @@ func (c *call) changeKey(ctx context.Context, k *keyEntry, edit func(store.Tx, *
 	})
 }
 
-// stillAllowed decides again if the key has another policy or other tags now than when it was
-// found: who has lost a permission meanwhile must not change the key, least of all
-// its policy, to what it was.
-func (c *call) stillAllowed(then, now *keyEntry) error {
-	if now.Policy == then.Policy && slices.Equal(now.Tags, then.Tags) {
-		return nil
+// nowOf is what has become of a key at the moment of a change. It decides again if the key has
+// another policy or other tags than when it was found: who has lost a permission meanwhile
+// must not change the key, least of all its policy, to what it was.
+func (c *call) nowOf(then *keyEntry, rec *keyRecord) (*keyEntry, error) {
+	now, err := newKeyEntry(rec)
+	if err != nil {
+		return nil, err
 	}
-	return c.authorizeKey(now)
+	now.use = then.use
+	if now.Policy == then.Policy && slices.Equal(now.Tags, then.Tags) {
+		return now, nil
+	}
+	return now, c.authorizeKey(now)
 }
 
 func (c *call) enableKey(ctx context.Context, in *kmsapi.EnableKeyRequest) (*kmsapi.Empty, error) {
