@@ -145,6 +145,7 @@ func TestAWrongConfigurationIsRefusedWithItsLine(t *testing.T) {
 		{"no address", "listen: 127.0.0.1:0\ntls", "tls", "listen: is missing"},
 		{"TLS and plain HTTP", "metrics_listen: 127.0.0.1:0", "plain_http: true", "line 7: plain_http: contradicts"},
 		{"a certificate that is not there", "DIR/cert.pem", "DIR/nothing.pem", "line 3: tls"},
+		{"a TLS key that everybody can read", "DIR/key.pem", "DIR/open", "line 3: tls: loading TLS key: "},
 		{"half of mutual TLS", "  client_ca: DIR/ca.pem\n", "", "line 3: tls: mutual TLS needs both"},
 		{"a health check remembered too long", "30s", "2m", "line 8: health_cache"},
 		{"no collector", "health_cache: 30s", "health_cache: 30s\ntracing: {sample_ratio: 0.1}", "line 9: tracing.otlp_endpoint"},

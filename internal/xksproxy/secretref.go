@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -47,6 +48,16 @@ func (r SecretRef) read() (secret.Text, error) {
 	return secret.NewText(text), nil
 }
 
+func checkSecretFile(name string, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", name)
+	}
+	if mode := info.Mode().Perm(); mode&0o007 != 0 {
+		return fmt.Errorf("%s has mode %04o: others must not have access (chmod o= %s)", name, mode, name)
+	}
+	return nil
+}
+
 // readSecretFile refuses files that every user of the machine may read. A group may: that is how
 // orchestrators hand out secrets.
 func readSecretFile(name string) (string, error) {
@@ -60,11 +71,8 @@ func readSecretFile(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is not a regular file", name)
-	}
-	if mode := info.Mode().Perm(); mode&0o007 != 0 {
-		return "", fmt.Errorf("%s has mode %04o: others must not have access (chmod o= %s)", name, mode, name)
+	if err := checkSecretFile(name, info); err != nil {
+		return "", err
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err != nil {

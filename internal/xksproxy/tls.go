@@ -14,7 +14,7 @@ import (
 // when they have changed.
 type TLSConfig struct {
 	CertFile string // PEM: the certificate and its chain
-	KeyFile  string // PEM: PKCS#8, PKCS#1 or SEC 1
+	KeyFile  string // PEM: PKCS#8, PKCS#1 or SEC 1; others must not have access to it
 	// Certificate is used instead of the files, when it is not nil.
 	Certificate *tls.Certificate
 
@@ -67,6 +67,13 @@ func (c TLSConfig) load() (*tls.Config, error) {
 func (c TLSConfig) certificate() (*tls.Certificate, error) {
 	if c.Certificate != nil {
 		return c.Certificate, nil
+	}
+	info, err := os.Stat(c.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("loading TLS key: %w", err)
+	}
+	if err := checkSecretFile(c.KeyFile, info); err != nil {
+		return nil, fmt.Errorf("loading TLS key: %w", err)
 	}
 	cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 	if err != nil {
