@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"kastellan.dev/internal/config"
+	"kastellan.dev/internal/secret"
 )
 
 type serveCmd struct {
@@ -21,6 +22,9 @@ type serveCmd struct {
 
 // Run serves until it is told to stop.
 func (c *serveCmd) Run(ctx context.Context, term terminal) error {
+	if err := secret.GuardMemory(); err != nil {
+		return err
+	}
 	if c.Dev {
 		return c.serveDev(ctx, term)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 
+	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/xksproxy"
 )
 
@@ -22,6 +23,9 @@ type xksServeCmd struct {
 
 // Run serves until it is told to stop.
 func (c *xksServeCmd) Run(ctx context.Context, term terminal) error {
+	if err := secret.GuardMemory(); err != nil {
+		return err
+	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return err

@@ -129,7 +129,7 @@ func (c *call) point(tx store.Tx, rec *aliasRecord, k *keyEntry) error {
 		return kmsapi.Errorf(kmsapi.KMSInvalidState, "%s is pending deletion.", k.ARN)
 	}
 	if rec.KeyID != k.ID {
-		if err := c.withinAliasQuota(tx, k); err != nil {
+		if err := c.withinAliasQuota(k); err != nil {
 			return err
 		}
 	}
@@ -137,21 +137,10 @@ func (c *call) point(tx store.Tx, rec *aliasRecord, k *keyEntry) error {
 	return save(tx, rec.path(), rec)
 }
 
-func (c *call) withinAliasQuota(r store.Reader, k *keyEntry) error {
-	count := 0
-	for entry, err := range r.Scan(path(aliasPrefix, k.Account, k.Region, "")) {
-		if err != nil {
-			return err
-		}
-		alias, err := decode[aliasRecord](entry.Key, entry.Value)
-		if err != nil {
-			return err
-		}
-		if alias.KeyID == k.ID {
-			count++
-		}
-	}
-	if count >= c.s.quotas.AliasesPerKey {
+// withinAliasQuota counts what the mirror shows: the quota can be exceeded by the calls that run
+// at one moment.
+func (c *call) withinAliasQuota(k *keyEntry) error {
+	if count := c.s.mirror.countAliases(k.Region, k.ID); count >= c.s.quotas.AliasesPerKey {
 		return kmsapi.Errorf(kmsapi.LimitExceeded, "%s has %d aliases, which is the limit.", k.ARN, count)
 	}
 	return nil

@@ -394,3 +394,10 @@ func (m *mirror) aliasesOf(account, region, keyID string) []*aliasRecord {
 	}
 	return out
 }
+
+// countAliases counts the aliases of a key.
+func (m *mirror) countAliases(region, keyID string) int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.aliasing[keyIndex(region, keyID)])
+}

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"kastellan.dev/internal/secret"
 )
 
 // Exit statuses of a child.
@@ -31,7 +33,10 @@ func WorkerMain() {
 	}
 	// Whatever the module starts is not such a child.
 	_ = os.Unsetenv(WorkerEnv)
-	keepMemoryPrivate()
+	if err := secret.GuardMemory(); err != nil { // it will hold the PIN
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitProtocol)
+	}
 	// The parent decides when the child ends, not whoever signals the group;
 	// and a module may write to standard error after the parent has gone.
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
