@@ -205,7 +205,7 @@ func TestARecordIsEncodedAsEncodingJSONWould(t *testing.T) {
 		"one of an empty session": {UserIdentity: audit.UserIdentity{SessionContext: &audit.SessionContext{
 			SessionIssuer: new(audit.SessionIssuer), WebIDFederationData: new(audit.WebIDFederationData), Attributes: new(audit.SessionAttributes)}}},
 		"a full one": {
-			EventVersion: "1.11", UserIdentity: audit.UserIdentity{Type: "IAMUser", PrincipalID: "AIDA", ARN: "arn", AccountID: "1", AccessKeyID: "AKIA", UserName: "u", InvokedBy: "x",
+			EventVersion: "1.11", UserIdentity: audit.UserIdentity{Type: "IAMUser", PrincipalID: "AIDA", ARN: "arn", AccountID: "1", AccessKeyID: "AKIA", UserName: "u", InvokedBy: "x", IdentityProvider: "p",
 				SessionContext: &audit.SessionContext{
 					SessionIssuer:       &audit.SessionIssuer{Type: "Role", PrincipalID: "AROA", ARN: "arn", AccountID: "1", UserName: "r"},
 					WebIDFederationData: &audit.WebIDFederationData{FederatedProvider: "p", Attributes: map[string]string{"d": "<>", "c": "e"}},
@@ -215,7 +215,7 @@ func TestARecordIsEncodedAsEncodingJSONWould(t *testing.T) {
 			EventTime: time.Date(2026, 11, 23, 1, 2, 3, 456789000, time.UTC), EventName: "Encrypt", UserAgent: "quote \" backslash \\ tab \t <b>&\x7f\u00e9\u2028\xff",
 			ErrorCode: "E", ErrorMessage: "m", RequestParameters: json.RawMessage(`{"a":1}`), ResponseElements: json.RawMessage(`{}`),
 			AdditionalEventData: audit.Data{"b": "2", "a": "1", "recipient": map[string]any{"z": "<", "y": 1}, "list": []string{"\u2028"}, "none": nil},
-			SharedEventID:       "s", VPCEndpointID: "vpce-1", VPCEndpointAccountID: "2", ServiceEventDetails: audit.Data{"keyId": "k"}, RequestID: "r", EventID: "e", ReadOnly: true,
+			SharedEventID:       "s", ServiceEventDetails: audit.Data{"keyId": "k"}, RequestID: "r", EventID: "e", ReadOnly: true,
 			Resources: []audit.Resource{{AccountID: "1", Type: "T", ARN: "A"}, {AccountID: "2"}}, ManagementEvent: true,
 			TLSDetails: &audit.TLSDetails{TLSVersion: "TLSv1.3", CipherSuite: "c", ClientProvidedHostHeader: "h"},
 		},

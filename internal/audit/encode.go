@@ -35,8 +35,6 @@ func appendRecord(dst []byte, r *Record) []byte {
 	o.text("eventCategory", r.EventCategory)
 	o.text("recipientAccountId", r.RecipientAccountID)
 	o.present("sharedEventID", r.SharedEventID)
-	o.present("vpcEndpointId", r.VPCEndpointID)
-	o.present("vpcEndpointAccountId", r.VPCEndpointAccountID)
 	o.data("serviceEventDetails", r.ServiceEventDetails)
 	if t := r.TLSDetails; t != nil {
 		o.name("tlsDetails")

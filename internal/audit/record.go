@@ -29,32 +29,30 @@ const (
 // caller can make as long as a header may be, UserAgent, ErrorMessage and
 // ClientProvidedHostHeader, the first 1,024 bytes are written.
 type Record struct {
-	EventVersion         string          `json:"eventVersion"`
-	UserIdentity         UserIdentity    `json:"userIdentity"`
-	EventTime            time.Time       `json:"eventTime"`
-	EventSource          string          `json:"eventSource"`
-	EventName            string          `json:"eventName"`
-	AWSRegion            string          `json:"awsRegion"`
-	SourceIPAddress      string          `json:"sourceIPAddress"`
-	UserAgent            string          `json:"userAgent"`
-	ErrorCode            string          `json:"errorCode,omitempty"`
-	ErrorMessage         string          `json:"errorMessage,omitempty"`
-	RequestParameters    json.RawMessage `json:"requestParameters"` // null when there are none
-	ResponseElements     json.RawMessage `json:"responseElements"`  // null for what only reads or encrypts
-	AdditionalEventData  Data            `json:"additionalEventData,omitempty"`
-	RequestID            string          `json:"requestID,omitempty"`
-	EventID              string          `json:"eventID"`
-	ReadOnly             bool            `json:"readOnly"`
-	Resources            []Resource      `json:"resources,omitempty"`
-	EventType            string          `json:"eventType"`
-	ManagementEvent      bool            `json:"managementEvent"`
-	EventCategory        string          `json:"eventCategory"`
-	RecipientAccountID   string          `json:"recipientAccountId"`
-	SharedEventID        string          `json:"sharedEventID,omitempty"` // the same in the records of two accounts
-	VPCEndpointID        string          `json:"vpcEndpointId,omitempty"`
-	VPCEndpointAccountID string          `json:"vpcEndpointAccountId,omitempty"`
-	ServiceEventDetails  Data            `json:"serviceEventDetails,omitempty"` // of service events
-	TLSDetails           *TLSDetails     `json:"tlsDetails,omitempty"`
+	EventVersion        string          `json:"eventVersion"`
+	UserIdentity        UserIdentity    `json:"userIdentity"`
+	EventTime           time.Time       `json:"eventTime"`
+	EventSource         string          `json:"eventSource"`
+	EventName           string          `json:"eventName"`
+	AWSRegion           string          `json:"awsRegion"`
+	SourceIPAddress     string          `json:"sourceIPAddress"`
+	UserAgent           string          `json:"userAgent"`
+	ErrorCode           string          `json:"errorCode,omitempty"`
+	ErrorMessage        string          `json:"errorMessage,omitempty"`
+	RequestParameters   json.RawMessage `json:"requestParameters"` // null when there are none
+	ResponseElements    json.RawMessage `json:"responseElements"`  // null for what only reads or encrypts
+	AdditionalEventData Data            `json:"additionalEventData,omitempty"`
+	RequestID           string          `json:"requestID,omitempty"`
+	EventID             string          `json:"eventID"`
+	ReadOnly            bool            `json:"readOnly"`
+	Resources           []Resource      `json:"resources,omitempty"`
+	EventType           string          `json:"eventType"`
+	ManagementEvent     bool            `json:"managementEvent"`
+	EventCategory       string          `json:"eventCategory"`
+	RecipientAccountID  string          `json:"recipientAccountId"`
+	SharedEventID       string          `json:"sharedEventID,omitempty"`       // the same in the records of two accounts
+	ServiceEventDetails Data            `json:"serviceEventDetails,omitempty"` // of service events
+	TLSDetails          *TLSDetails     `json:"tlsDetails,omitempty"`
 }
 
 // Data holds members that only some events have. Values are texts, or whatever
@@ -104,10 +102,10 @@ type SessionAttributes struct {
 	MFAAuthenticated bool      `json:"mfaAuthenticated,string"` // CloudTrail has it as a text
 }
 
-// Resource is a key or an alias that the call was about.
+// Resource is a key, an alias or a role that the call was about.
 type Resource struct {
 	AccountID string `json:"accountId"`
-	Type      string `json:"type"` // AWS::KMS::Key or AWS::KMS::Alias
+	Type      string `json:"type"` // AWS::KMS::Key, AWS::KMS::Alias or AWS::IAM::Role
 	ARN       string `json:"ARN"`
 }
 

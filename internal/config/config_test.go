@@ -220,6 +220,7 @@ func TestTheExampleIsValid(t *testing.T) {
 	write(t, dir, "tls/server.key", key, 0o600)
 	write(t, dir, "secrets/alice", "a-secret-that-is-long-enough-for-a-key!", 0o400)
 	write(t, dir, "policies/use-keys.json", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*"}]}`, 0o644)
+	write(t, dir, "kubernetes/ca.crt", string(selfSigned(t)), 0o644)
 	write(t, dir, "hsm/customerCA.crt", string(selfSigned(t)), 0o644)
 	write(t, dir, "secrets/otlp", "Bearer of-the-collector", 0o600)
 	write(t, dir, "tracing/ca.pem", string(selfSigned(t)), 0o644)

@@ -67,6 +67,7 @@ Made by ` + "`go test ./internal/e2e -run Coverage -update`" + ` from the table 
 		"`kms:TagResource` is needed beside another permission when there are tags. A key whose custom key store is not connected is Unavailable.\n"+
 		"Operations that a kind of key does not have at all are refused in every state, with UnsupportedOperationException: rotation, imports and data key pairs of keys in\n"+
 		"custom key stores, rotation of keys that are not symmetric encryption keys, imports into keys of another origin, public keys of symmetric and HMAC keys.\n\n", len(kms.Operations()))
+	b.WriteString("[Condition keys](condition-keys.md) has those of each permission.\n\n")
 	b.WriteString("| Operation | Permissions | Key named by | Dry run | Counted as | Refused in key states |\n|---|---|---|---|---|---|\n")
 	for _, op := range kms.Operations() {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", op.Name, permissions(op), namedBy(op), dryRunOf(op), countedAs(op), refusedIn(op))

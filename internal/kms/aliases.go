@@ -29,7 +29,7 @@ func (c *call) aliasPermit(name string) error {
 	if err := c.authorize(c.op.Permission, arn); err != nil {
 		return err
 	}
-	c.about("AWS::KMS::Alias", c.caller.Account, arn)
+	c.about(aliasResource(c.caller.Account, arn))
 	return nil
 }
 
@@ -170,7 +170,7 @@ func (c *call) deleteAlias(ctx context.Context, in *kmsapi.DeleteAliasRequest) (
 		return tx.Delete(at)
 	})
 	if key != "" {
-		c.about("AWS::KMS::Key", c.caller.Account, key)
+		c.about(keyResource(c.caller.Account, key))
 	}
 	return none, err
 }

@@ -78,7 +78,7 @@ func (c *call) refusal(q question, outcome policy.Outcome) error {
 	if q.key != nil && q.key.Account != c.caller.Account {
 		return c.hidden(q.permission)
 	}
-	return refusal(&c.caller, q.permission, q.resource, outcome)
+	return accessDenied(&c.caller, q.permission, q.resource, outcome)
 }
 
 // authorize decides about what is not a key: an alias, or "*" for operations without a resource.
@@ -94,8 +94,8 @@ func (c *call) authorizeKey(k *keyEntry) error {
 	return c.ask(question{permission: c.op.Permission, resource: k.ARN, key: k})
 }
 
-// refusal tells which kind of policy did not allow a request. An empty resource is not named.
-func refusal(caller *identity.Caller, permission, resource string, o policy.Outcome) error {
+// accessDenied tells which kind of policy did not allow a request. An empty resource is not named.
+func accessDenied(caller *identity.Caller, permission, resource string, o policy.Outcome) error {
 	on := ""
 	if resource != "" {
 		on = " on resource: " + resource

@@ -245,6 +245,7 @@ var (
 	withContext    = append([]string{"CreateGrant", "RetireGrant"}, encryption...)
 	byAlias        = append([]string{"DeriveSharedSecret", "DescribeKey", "GenerateMac", "GetPublicKey", "Sign", "Verify", "VerifyMac", "Encapsulate", "Decapsulate"}, encryption...)
 	tagging        = permissions("CreateKey", "TagResource")
+	attested       = permissions("Decrypt", "DeriveSharedSecret", "GenerateDataKey", "GenerateDataKeyPair", "GenerateRandom")
 )
 
 // conditionKeys is what AWS documents of its condition keys for KMS.
@@ -375,11 +376,10 @@ func TestWhatAnAttestationSaysIsConditionOfFivePermissions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	has := permissions("Decrypt", "DeriveSharedSecret", "GenerateDataKey", "GenerateDataKeyPair", "GenerateRandom")
 	for _, key := range []conditionKey{
-		{name: "kms:RecipientAttestation:ImageSha384", operator: "StringEqualsIgnoreCase", value: strings.ToUpper(hex.EncodeToString(enclave.PCRs[0])), has: has},
-		{name: "kms:RecipientAttestation:PCR0", value: hex.EncodeToString(enclave.PCRs[0]), has: has},
-		{name: "kms:RecipientAttestation:PCR4", value: hex.EncodeToString(enclave.PCRs[4]), has: has},
+		{name: "kms:RecipientAttestation:ImageSha384", operator: "StringEqualsIgnoreCase", value: strings.ToUpper(hex.EncodeToString(enclave.PCRs[0])), has: attested},
+		{name: "kms:RecipientAttestation:PCR0", value: hex.EncodeToString(enclave.PCRs[0]), has: attested},
+		{name: "kms:RecipientAttestation:PCR4", value: hex.EncodeToString(enclave.PCRs[4]), has: attested},
 		{name: "kms:RecipientAttestation:PCR16", has: nowhere},
 		{name: "kms:RecipientAttestation:NitroTPMPCR4", has: nowhere},
 		{name: "kms:RecipientAttestation:NitroTPM4", has: nowhere},

@@ -32,7 +32,7 @@ func (c *call) createKey(ctx context.Context, in *kmsapi.CreateKeyRequest) (*kms
 	if err != nil {
 		return nil, err
 	}
-	c.about("AWS::KMS::Key", k.Account, k.ARN)
+	c.about(keyResource(k.Account, k.ARN))
 	return &kmsapi.CreateKeyResponse{KeyMetadata: c.s.metadata(k)}, nil
 }
 
@@ -56,7 +56,7 @@ func (c *call) mayCreate(rec *keyRecord, tags []kmsapi.Tag) error {
 	}
 	q.permission, q.resource = tagResource, kmsapi.KeyARN(rec.Region, rec.Account, "*")
 	if o := c.decide(q); o.Decision != policy.Allow {
-		return refusal(&c.caller, q.permission, "", o) // AWS names no resource: the key has no ARN yet
+		return accessDenied(&c.caller, q.permission, "", o) // AWS names no resource: the key has no ARN yet
 	}
 	return nil
 }

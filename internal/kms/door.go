@@ -47,9 +47,9 @@ type call struct {
 func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller, in any) (any, error) {
 	c := &call{s: s, caller: caller, op: op, in: in}
 	c.keys = c.held[:0]
-	out, err := c.run(ctx, in)
-	record := c.record(in, out, err)
-	for _, r := range c.records(record, in, out, err) {
+	out, err := c.run(ctx)
+	record := c.record(out, err)
+	for _, r := range c.records(record, out, err) {
 		if werr := s.audit.Write(ctx, r); werr != nil {
 			return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
 		}
@@ -72,7 +72,7 @@ func (s *Service) Refuse(ctx context.Context, op *Operation, caller identity.Cal
 	return cause
 }
 
-func (c *call) run(ctx context.Context, in any) (out any, err error) {
+func (c *call) run(ctx context.Context) (out any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%s %w", c.op.Name, panicked(r))
@@ -82,7 +82,7 @@ func (c *call) run(ctx context.Context, in any) (out any, err error) {
 		return nil, err
 	}
 	c.ctx = ctx
-	out, err = c.op.do(ctx, c, in)
+	out, err = c.op.do(ctx, c, c.in)
 	if err == nil && !c.decided {
 		return nil, errors.New(c.op.Name + " came to an answer without a decision")
 	}

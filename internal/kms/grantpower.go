@@ -145,8 +145,7 @@ func (g *grantRecord) covers(child *kmsapi.CreateGrantRequest) bool {
 	case limits.EncryptionContextEquals != nil && !maps.Equal(own.EncryptionContextEquals, limits.EncryptionContextEquals):
 		return false
 	}
-	return includes(own.EncryptionContextEquals, limits.EncryptionContextSubset) && own.EncryptionContextEquals != nil ||
-		includes(own.EncryptionContextSubset, limits.EncryptionContextSubset)
+	return includes(own.EncryptionContextEquals, limits.EncryptionContextSubset) || includes(own.EncryptionContextSubset, limits.EncryptionContextSubset)
 }
 
 // anyGrant tells whether one of a grantee's grants on a key is as wanted.

@@ -214,16 +214,7 @@ func TestAGrantIsUsableInAProcessThatHasNotSeenItOnlyWithItsToken(t *testing.T) 
 	w := newWorld(t, withKeyring(t), func(c *kms.Config) { c.Store = shared{c.Store} })
 	key, second := w.createKey(&kmsapi.CreateKeyRequest{}), w.createKey(&kmsapi.CreateKeyRequest{})
 	seen := w.grant(second.KeyID)
-	release := make(chan struct{})
-	cfg := w.cfg
-	cfg.Store = held{w.cfg.Store, release}
-	late, err := kms.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer late.Close()
-	defer close(release)
-	other := &world{t: t, s: late}
+	other := w.late()
 	made := w.grant(key.KeyID)
 	encrypt := func(w *world, who string, id string, tokens ...string) bool {
 		return w.attempt(person(who), kmsapi.GrantEncrypt, &kmsapi.EncryptRequest{KeyID: id, Plaintext: secretBytes("x"), GrantTokens: tokens})

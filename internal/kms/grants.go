@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/policy"
 	"kastellan.dev/internal/store"
@@ -82,7 +81,7 @@ func (c *call) listRetirableGrants(_ context.Context, in *kmsapi.ListRetirableGr
 	case in.RetiringServicePrincipal != "":
 		return nil, invalid("RetiringServicePrincipal can be used by service principals only.")
 	}
-	if err := checkPrincipal(in.RetiringPrincipal, c.caller.Region); err != nil {
+	if err := checkPrincipalARN(in.RetiringPrincipal, c.caller.Region); err != nil {
 		return nil, err
 	}
 	if err := c.authorize(c.op.Permission, in.RetiringPrincipal); err != nil {
@@ -121,7 +120,7 @@ func (c *call) retireGrant(ctx context.Context, in *kmsapi.RetireGrantRequest) (
 	if err := c.mayRetire(g); err != nil {
 		return nil, err
 	}
-	c.resources = append(c.resources, audit.Resource{AccountID: g.Account, Type: "AWS::KMS::Key", ARN: g.keyARN()})
+	c.about(keyResource(g.Account, g.keyARN()))
 	c.note("grantId", g.ID)
 	return none, c.removeGrant(ctx, g.at, in.DryRun)
 }

@@ -5,7 +5,7 @@ import "kastellan.dev/internal/rootkey"
 // For tests from outside.
 var (
 	GrantOperations = grantOperations
-	CheckPrincipal  = checkPrincipal
+	CheckPrincipal  = checkPrincipalARN
 )
 
 // GrantBatch is how many grants are deleted at once.

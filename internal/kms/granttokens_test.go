@@ -145,20 +145,28 @@ func (h held) Watch(ctx context.Context, snapshot func(store.Revision, store.Rea
 	})
 }
 
+// late opens the world in another process, which learns of no change until the test ends.
+func (w *world) late() *world {
+	w.t.Helper()
+	release := make(chan struct{})
+	cfg := w.cfg
+	cfg.Store = held{w.cfg.Store, release}
+	s, err := kms.Open(w.t.Context(), cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		close(release)
+		s.Close()
+	})
+	return &world{t: w.t, s: s}
+}
+
 func TestATokenWorksInAProcessThatHasNotSeenTheGrantYet(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withKeyring(t), func(c *kms.Config) { c.Store = shared{c.Store} })
 	key := w.createKey(&kmsapi.CreateKeyRequest{})
-	release := make(chan struct{})
-	cfg := w.cfg
-	cfg.Store = held{w.cfg.Store, release}
-	late, err := kms.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer late.Close()
-	defer close(release)
-	other := &world{t: t, s: late}
+	other := w.late()
 	made := w.grant(key.KeyID)
 	if ids := other.grantIDs(key.KeyID); len(ids) != 0 {
 		t.Fatal("the other process is not late")

@@ -121,7 +121,7 @@ func (c *call) replicateKey(ctx context.Context, in *kmsapi.ReplicateKeyRequest)
 	if err != nil {
 		return nil, err
 	}
-	c.about("AWS::KMS::Key", entry.Account, entry.ARN)
+	c.about(keyResource(entry.Account, entry.ARN))
 	return &kmsapi.ReplicateKeyResponse{ReplicaKeyMetadata: c.s.metadata(entry), ReplicaPolicy: replica.Policy, ReplicaTags: replica.Tags}, nil
 }
 

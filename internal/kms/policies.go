@@ -23,16 +23,21 @@ func (s *Service) checkPolicy(document string) error {
 	d, err := policy.ParseKeyPolicy([]byte(document))
 	switch {
 	case errors.Is(err, policy.ErrPrincipal):
-		return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "Policy contains a statement with one or more invalid principals.").Because(err)
+		return invalidPrincipals(err)
 	case err != nil:
 		return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "The key policy is not valid: %v.", err)
 	}
 	for _, name := range d.Principals() {
 		if !s.exists(name) {
-			return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "Policy contains a statement with one or more invalid principals.").Because(fmt.Errorf("%s does not exist", name))
+			return invalidPrincipals(fmt.Errorf("%s does not exist", name))
 		}
 	}
 	return nil
+}
+
+// invalidPrincipals leaves out why: that somebody does not exist is not for everyone to know.
+func invalidPrincipals(cause error) error {
+	return kmsapi.Errorf(kmsapi.MalformedPolicyDocument, "Policy contains a statement with one or more invalid principals.").Because(cause)
 }
 
 // compiled is a stored key policy. One that cannot be read, as none should be, denies

@@ -9,22 +9,26 @@ import (
 
 // checkPrincipal admits those whom a new grant can be for.
 func (c *call) checkPrincipal(arn string) error {
-	if err := checkPrincipal(arn, c.caller.Region); err != nil {
+	if err := checkPrincipalARN(arn, c.caller.Region); err != nil {
 		return err
 	}
 	if !c.s.exists(arn) {
-		return kmsapi.Errorf(kmsapi.InvalidArn, "ARN does not refer to a valid principal: %s", arn)
+		return noPrincipal(arn)
 	}
 	return nil
 }
 
-// checkPrincipal admits the ARNs of principals that a grant can be for: an
+// checkPrincipalARN admits the ARNs of principals that a grant can be for: an
 // account (its root), an IAM user, a role, a session of a role or a federated
 // user, of the Region's partition.
-func checkPrincipal(arn, region string) error {
+func checkPrincipalARN(arn, region string) error {
 	if a, ok := kmsapi.ParseARN(arn); ok && a.Partition == kmsapi.PartitionOf(region) && isPrincipal(a) {
 		return nil
 	}
+	return noPrincipal(arn)
+}
+
+func noPrincipal(arn string) error {
 	return kmsapi.Errorf(kmsapi.InvalidArn, "ARN does not refer to a valid principal: %s", arn)
 }
 

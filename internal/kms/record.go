@@ -14,12 +14,18 @@ import (
 
 // aboutKey notes a key that the caller may use.
 func (c *call) aboutKey(k *keyEntry) {
-	c.about("AWS::KMS::Key", k.Account, k.ARN)
+	c.about(keyResource(k.Account, k.ARN))
 	c.keys = append(c.keys, k)
 }
 
-func (c *call) about(kind, account, arn string) {
-	c.resources = append(c.resources, audit.Resource{AccountID: account, Type: kind, ARN: arn})
+func (c *call) about(r audit.Resource) { c.resources = append(c.resources, r) }
+
+func keyResource(account, arn string) audit.Resource {
+	return audit.Resource{AccountID: account, Type: "AWS::KMS::Key", ARN: arn}
+}
+
+func aliasResource(account, arn string) audit.Resource {
+	return audit.Resource{AccountID: account, Type: "AWS::KMS::Alias", ARN: arn}
 }
 
 func (c *call) note(name string, value any) {
@@ -90,24 +96,24 @@ func (c *call) noteRecipient(r *recipient) {
 
 // records are the record of the call, and those that go with it: for the
 // accounts of other keys, and of what it did in another Region.
-func (c *call) records(r *audit.Record, in, out any, err error) []*audit.Record {
+func (c *call) records(r *audit.Record, out any, err error) []*audit.Record {
 	records := append(c.ownersRecords(r), r)
 	if err == nil {
-		records = append(records, c.elsewhere(r, in, out)...)
+		records = append(records, c.elsewhere(r, out)...)
 	}
 	return records
 }
 
 // elsewhere are the records of what the call has done in another Region.
-func (c *call) elsewhere(r *audit.Record, in, out any) []*audit.Record {
-	switch in := in.(type) {
+func (c *call) elsewhere(r *audit.Record, out any) []*audit.Record {
+	switch in := c.in.(type) {
 	case *kmsapi.UpdatePrimaryRegionRequest:
 		there := *r
 		there.EventID = newUUID()
 		there.AWSRegion = in.PrimaryRegion
 		there.Resources = nil
 		for _, k := range c.keys {
-			there.Resources = append(there.Resources, audit.Resource{AccountID: k.Account, Type: "AWS::KMS::Key", ARN: kmsapi.KeyARN(in.PrimaryRegion, k.Account, k.ID)})
+			there.Resources = append(there.Resources, keyResource(k.Account, kmsapi.KeyARN(in.PrimaryRegion, k.Account, k.ID)))
 		}
 		return []*audit.Record{&there}
 	case *kmsapi.ReplicateKeyRequest:
@@ -121,7 +127,7 @@ func (c *call) elsewhere(r *audit.Record, in, out any) []*audit.Record {
 			CustomerMasterKeySpec: made.CustomerMasterKeySpec, KeySpec: made.KeySpec, Origin: made.Origin, MultiRegion: made.MultiRegion, Tags: in.Tags,
 		})
 		there.ResponseElements = audit.Parameters(&kmsapi.CreateKeyResponse{KeyMetadata: made})
-		there.Resources = []audit.Resource{{AccountID: made.AWSAccountID, Type: "AWS::KMS::Key", ARN: made.Arn}}
+		there.Resources = []audit.Resource{keyResource(made.AWSAccountID, made.Arn)}
 		return []*audit.Record{&there}
 	default:
 		return nil
@@ -132,9 +138,9 @@ func (c *call) elsewhere(r *audit.Record, in, out any) []*audit.Record {
 const internal = "AWS Internal"
 
 // record is what the audit log says of the call.
-func (c *call) record(in, out any, err error) *audit.Record {
+func (c *call) record(out any, err error) *audit.Record {
 	r := c.s.newRecord(c.op, &c.caller)
-	r.RequestParameters = audit.Parameters(shownRequest(in))
+	r.RequestParameters = audit.Parameters(shownRequest(c.in))
 	r.ResponseElements = c.responseElements(out, err)
 	r.AdditionalEventData, r.Resources = c.notes, c.resources
 	setError(r, err)

@@ -44,7 +44,7 @@ func (s *Service) recordEvent(e serviceEvent) {
 		r.EventType = audit.APICall
 	}
 	if e.keyARN != "" {
-		r.Resources = []audit.Resource{{AccountID: e.account, Type: "AWS::KMS::Key", ARN: e.keyARN}}
+		r.Resources = []audit.Resource{keyResource(e.account, e.keyARN)}
 	}
 	if err := s.audit.Write(s.ctx, r); err != nil {
 		s.log.Error("what the service did by itself could not be recorded", "event", e.name, "error", err)

@@ -3,7 +3,8 @@ package kms
 import "kastellan.dev/internal/kmsapi"
 
 // shownRequest is what the record of a call shows of its request: as AWS's
-// records do, also what the caller left out where a default takes its place.
+// records do, also what the caller left out where a default takes its place. It may
+// fill that into the request itself, which has been served.
 func shownRequest(in any) any {
 	switch in := in.(type) {
 	case *kmsapi.EncryptRequest:
