@@ -196,18 +196,20 @@ func (c *call) listAliases(_ context.Context, in *kmsapi.ListAliasesRequest) (*k
 	if err := c.permit(); err != nil {
 		return nil, err
 	}
-	keyID := ""
-	if in.KeyID != "" {
+	s, err := spanOf(c.below(aliasPrefix), in.Limit, 50, 100, in.Marker)
+	if err != nil {
+		return nil, err
+	}
+	var found []*aliasRecord
+	var next string
+	if in.KeyID == "" {
+		found, next = cut(c.s.mirror.aliasesIn(c.caller.Account, c.caller.Region, s.after, s.size+1), s)
+	} else {
 		k, err := c.ownKey(in.KeyID)
 		if err != nil {
 			return nil, err
 		}
-		keyID = k.ID
-	}
-	all := c.s.mirror.aliasesOf(c.caller.Account, c.caller.Region, keyID)
-	found, next, err := page(c, aliasPrefix, all, in.Limit, 50, 100, in.Marker)
-	if err != nil {
-		return nil, err
+		found, next = page(c.s.mirror.aliasesOf(k.Region, k.ID), s)
 	}
 	out := &kmsapi.ListAliasesResponse{NextMarker: next, Truncated: next != ""}
 	for _, a := range found {

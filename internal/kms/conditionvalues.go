@@ -83,7 +83,7 @@ func (q *question) resourceAliases() ([]string, bool) {
 	}
 	s := q.call.s
 	var names []string
-	for _, alias := range s.mirror.aliasesOf(q.key.Account, q.key.Region, q.key.ID) {
+	for _, alias := range s.mirror.aliasesOf(q.key.Region, q.key.ID) {
 		names = append(names, alias.Name)
 	}
 	if len(names) == 0 || len(names) > s.quotas.AliasesPerKey {

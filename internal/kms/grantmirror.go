@@ -1,10 +1,6 @@
 package kms
 
-import (
-	"iter"
-
-	"kastellan.dev/internal/store"
-)
+import "kastellan.dev/internal/store"
 
 // grantEntry is a grant record with its storage key. It is never changed.
 type grantEntry struct {
@@ -83,23 +79,6 @@ func (g *grantRecord) grantee() string { return g.Grantee + g.GranteeService }
 // retirer is who may retire the grant, as grantee has it; empty if nobody is named.
 func (g *grantRecord) retirer() string { return g.Retiring + g.RetiringService }
 
-func putInto[K comparable](lists map[K]*grantList, key K, g *grantEntry) {
-	list := lists[key]
-	if list == nil {
-		list = new(grantList)
-		lists[key] = list
-	}
-	list.put(g)
-}
-
-func removeFrom[K comparable](lists map[K]*grantList, key K, g *grantEntry) {
-	list := lists[key]
-	list.remove(g.at)
-	if list.len() == 0 {
-		delete(lists, key)
-	}
-}
-
 // grant finds a grant by its storage key.
 func (m *mirror) grant(at string) *grantEntry {
 	_, region, keyID, _ := splitGrantPath(at)
@@ -134,16 +113,4 @@ func (m *mirror) retirableBy(region, principal, after string, n int) []*grantEnt
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return first(n, m.grants.retirable[inRegion{region, principal}].after(after))
-}
-
-// first gives the first n of what may be many.
-func first[T any](n int, all iter.Seq[T]) []T {
-	var out []T
-	for v := range all {
-		if len(out) == n {
-			break
-		}
-		out = append(out, v)
-	}
-	return out
 }

@@ -84,11 +84,11 @@ func (c *call) listKeys(_ context.Context, in *kmsapi.ListKeysRequest) (*kmsapi.
 	if err := c.permit(); err != nil {
 		return nil, err
 	}
-	all := c.s.mirror.keysOf(c.caller.Account, c.caller.Region)
-	keys, next, err := page(c, keyPrefix, all, in.Limit, 100, 1000, in.Marker)
+	s, err := spanOf(c.below(keyPrefix), in.Limit, 100, 1000, in.Marker)
 	if err != nil {
 		return nil, err
 	}
+	keys, next := cut(c.s.mirror.keysOf(c.caller.Account, c.caller.Region, s.after, s.size+1), s)
 	out := &kmsapi.ListKeysResponse{NextMarker: next, Truncated: next != ""}
 	for _, k := range keys {
 		out.Keys = append(out.Keys, kmsapi.KeyListEntry{KeyID: k.ID, KeyArn: k.ARN})

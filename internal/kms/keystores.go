@@ -178,14 +178,15 @@ func (c *call) describeCustomKeyStores(_ context.Context, in *kmsapi.DescribeCus
 	if in.CustomKeyStoreID != "" && in.CustomKeyStoreName != "" {
 		return nil, invalid("Use either CustomKeyStoreId or CustomKeyStoreName, not both.")
 	}
+	s, err := spanOf(c.below(keyStorePrefix), in.Limit, 1000, 1000, in.Marker)
+	if err != nil {
+		return nil, err
+	}
 	all := c.s.mirror.keyStores(func(r *keyStoreRecord) bool {
 		return r.Account == c.caller.Account && r.Region == c.caller.Region &&
 			(in.CustomKeyStoreID == "" || r.ID == in.CustomKeyStoreID) && (in.CustomKeyStoreName == "" || r.Name == in.CustomKeyStoreName)
 	})
-	stores, next, err := page(c, keyStorePrefix, all, in.Limit, 1000, 1000, in.Marker)
-	if err != nil {
-		return nil, err
-	}
+	stores, next := page(all, s)
 	if len(stores) == 0 && (in.CustomKeyStoreID != "" || in.CustomKeyStoreName != "") {
 		return nil, keyStoreNotFound()
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +17,7 @@ import (
 // a new record makes a new entry.
 type keyEntry struct {
 	keyRecord
+	at       string // its storage key
 	ARN      string
 	spec     *keyspec.Spec
 	versions []keyVersion // as Materials
@@ -53,7 +52,7 @@ type tables struct {
 	stores   map[string]*keyStoreRecord
 	material map[string]*materialRecord
 	timed    map[string]*keyEntry // keys for which the sweeper has something to do one day
-	counts   map[place]int        // keys of an account in a Region
+	lists    listIndex
 	grants   grantIndex
 	tracking time.Time // since when the use of keys is followed
 }
@@ -70,7 +69,7 @@ func newTables() tables {
 		stores:   make(map[string]*keyStoreRecord),
 		material: make(map[string]*materialRecord),
 		timed:    make(map[string]*keyEntry),
-		counts:   make(map[place]int),
+		lists:    newListIndex(),
 		grants:   newGrantIndex(),
 	}
 }
@@ -192,7 +191,7 @@ func (t *tables) applyKey(e store.Entry) error {
 	_, rest, _ := strings.Cut(e.Key[len(keyPrefix):], "/") // without the account: Region and id
 	old := t.keys[rest]
 	if old != nil {
-		t.counts[place{account: old.Account, region: old.Region}]--
+		removeFrom(t.lists.keys, placeOf(old.Account, old.Region), old)
 	}
 	delete(t.keys, rest)
 	delete(t.timed, rest)
@@ -211,7 +210,7 @@ func (t *tables) applyKey(e store.Entry) error {
 		entry.use = old.use
 	}
 	t.keys[rest] = entry
-	t.counts[place{account: rec.Account, region: rec.Region}]++
+	putInto(t.lists.keys, placeOf(rec.Account, rec.Region), entry)
 	if !entry.due.IsZero() {
 		t.timed[rest] = entry
 	}
@@ -228,7 +227,7 @@ func newKeyEntry(rec *keyRecord) (*keyEntry, error) {
 		return nil, err
 	}
 	return &keyEntry{
-		keyRecord: *rec, ARN: rec.arn(), spec: spec, versions: versions, current: current, due: rec.nextEvent(), use: new(keyUse),
+		keyRecord: *rec, at: rec.path(), ARN: rec.arn(), spec: spec, versions: versions, current: current, due: rec.nextEvent(), use: new(keyUse),
 		public: sync.OnceValues(func() (keyspec.PublicKey, error) { return spec.OpenPublic(rec.PublicKey) }),
 		policy: sync.OnceValue(func() *policy.Document { return compiled(rec) }),
 	}, nil
@@ -278,6 +277,7 @@ func (t *tables) applyAlias(e store.Entry) error {
 		return err
 	}
 	t.aliases[at] = rec
+	putInto(t.lists.aliases, placeOf(account, region), rec)
 	key := keyIndex(rec.Region, rec.KeyID)
 	if t.aliasing[key] == nil {
 		t.aliasing[key] = make(map[string]*aliasRecord)
@@ -288,6 +288,7 @@ func (t *tables) applyAlias(e store.Entry) error {
 
 // unalias takes an alias from the key that it was for.
 func (t *tables) unalias(rec *aliasRecord) {
+	removeFrom(t.lists.aliases, placeOf(rec.Account, rec.Region), rec)
 	key := keyIndex(rec.Region, rec.KeyID)
 	delete(t.aliasing[key], rec.Name)
 	if len(t.aliasing[key]) == 0 {
@@ -357,47 +358,4 @@ func (m *mirror) unclaimed() []*materialRecord {
 		out = append(out, rec)
 	}
 	return out
-}
-
-// countKeys counts the keys of an account in a Region.
-func (m *mirror) countKeys(account, region string) int {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.counts[place{account: account, region: region}]
-}
-
-// keysOf gives the keys of an account in a Region, in no order.
-func (m *mirror) keysOf(account, region string) []*keyEntry {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	var out []*keyEntry
-	for _, k := range m.keys {
-		if k.Account == account && k.Region == region {
-			out = append(out, k)
-		}
-	}
-	return out
-}
-
-// aliasesOf gives the aliases of an account in a Region, or those of one key, in no order.
-func (m *mirror) aliasesOf(account, region, keyID string) []*aliasRecord {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if keyID != "" {
-		return slices.Collect(maps.Values(m.aliasing[keyIndex(region, keyID)]))
-	}
-	var out []*aliasRecord
-	for _, a := range m.aliases {
-		if a.Account == account && a.Region == region {
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
-// countAliases counts the aliases of a key.
-func (m *mirror) countAliases(region, keyID string) int {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return len(m.aliasing[keyIndex(region, keyID)])
 }

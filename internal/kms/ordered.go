@@ -109,3 +109,34 @@ func (o *ordered[T]) len() int {
 	}
 	return o.size
 }
+
+// putInto takes a record into one of several lists.
+func putInto[K comparable, T stored](lists map[K]*ordered[T], key K, rec T) {
+	list := lists[key]
+	if list == nil {
+		list = new(ordered[T])
+		lists[key] = list
+	}
+	list.put(rec)
+}
+
+// removeFrom takes a record out of one of several lists.
+func removeFrom[K comparable, T stored](lists map[K]*ordered[T], key K, rec T) {
+	list := lists[key]
+	list.remove(rec.path())
+	if list.len() == 0 {
+		delete(lists, key)
+	}
+}
+
+// first gives the first n of what may be many.
+func first[T any](n int, all iter.Seq[T]) []T {
+	var out []T
+	for v := range all {
+		if len(out) == n {
+			break
+		}
+		out = append(out, v)
+	}
+	return out
+}

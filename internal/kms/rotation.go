@@ -191,6 +191,10 @@ func (c *call) listKeyRotations(_ context.Context, in *kmsapi.ListKeyRotationsRe
 	if err != nil {
 		return nil, err
 	}
+	s, err := spanOf(path(keyPrefix, k.Account, k.Region, ""), in.Limit, 100, 1000, in.Marker)
+	if err != nil {
+		return nil, err
+	}
 	everything := in.IncludeKeyMaterial == kmsapi.AllKeyMaterial
 	var all []rotationEntry
 	for i := range k.Materials {
@@ -198,10 +202,7 @@ func (c *call) listKeyRotations(_ context.Context, in *kmsapi.ListKeyRotationsRe
 			all = append(all, rotationEntry{k, m, i})
 		}
 	}
-	entries, next, err := page(c, keyPrefix, all, in.Limit, 100, 1000, in.Marker)
-	if err != nil {
-		return nil, err
-	}
+	entries, next := page(all, s)
 	out := &kmsapi.ListKeyRotationsResponse{NextMarker: next, Truncated: next != ""}
 	for _, e := range entries {
 		out.Rotations = append(out.Rotations, e.describe(c.s.now()))

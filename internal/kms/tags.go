@@ -98,14 +98,15 @@ func (c *call) listResourceTags(_ context.Context, in *kmsapi.ListResourceTagsRe
 	if err != nil {
 		return nil, err
 	}
+	s, err := spanOf(c.below(keyPrefix), in.Limit, maxTags, maxTags, in.Marker)
+	if err != nil {
+		return nil, err
+	}
 	all := make([]tagEntry, len(k.Tags))
 	for i, tag := range k.Tags {
 		all[i] = tagEntry{k, tag}
 	}
-	entries, next, err := page(c, keyPrefix, all, in.Limit, maxTags, maxTags, in.Marker)
-	if err != nil {
-		return nil, err
-	}
+	entries, next := page(all, s)
 	out := &kmsapi.ListResourceTagsResponse{NextMarker: next, Truncated: next != ""}
 	for _, e := range entries {
 		out.Tags = append(out.Tags, e.Tag)
