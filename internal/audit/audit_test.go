@@ -54,13 +54,20 @@ func TestParametersLeaveSecretsAndBlobsOut(t *testing.T) {
 	}
 }
 
-func TestEveryRecordOfManyWritersIsOneWholeLine(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	f, err := audit.Open(path)
+// openLines is a log of the file at path alone.
+func openLines(t *testing.T, path string) *audit.Log {
+	t.Helper()
+	lines, err := audit.OpenLines(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return audit.NewLog(lines)
+}
+
+func TestEveryRecordOfManyWritersIsOneWholeLine(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	f := openLines(t, path)
 	const writers, each = 16, 50
 	var wg sync.WaitGroup
 	for w := range writers {
@@ -168,10 +175,7 @@ func TestAFileThatACrashHasCutGoesOnWithANewLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second finds nothing to mend
-		f, err := audit.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := openLines(t, path)
 		if err := f.Write(t.Context(), &audit.Record{EventName: "Encrypt"}); err != nil {
 			t.Fatal(err)
 		}

@@ -37,12 +37,11 @@ func appendRecord(dst []byte, r *Record) []byte {
 	o.present("sharedEventID", r.SharedEventID)
 	o.data("serviceEventDetails", r.ServiceEventDetails)
 	if t := r.TLSDetails; t != nil {
-		o.name("tlsDetails")
-		inner := object{dst: append(o.dst, '{')}
-		inner.text("tlsVersion", t.TLSVersion)
-		inner.text("cipherSuite", t.CipherSuite)
-		inner.text("clientProvidedHostHeader", cut(t.ClientProvidedHostHeader))
-		o.dst = append(inner.dst, '}')
+		o.open("tlsDetails")
+		o.text("tlsVersion", t.TLSVersion)
+		o.text("cipherSuite", t.CipherSuite)
+		o.text("clientProvidedHostHeader", cut(t.ClientProvidedHostHeader))
+		o.close()
 	}
 	return append(o.dst, '}', '\n')
 }
@@ -62,8 +61,16 @@ func cut(s string) string {
 	return s[:n]
 }
 
-// object appends the members of a JSON object.
+// object appends the members of a JSON object, and of those within it.
 type object struct{ dst []byte }
+
+// open begins a member that is an object: what is appended until close is in it.
+func (o *object) open(name string) {
+	o.name(name)
+	o.dst = append(o.dst, '{')
+}
+
+func (o *object) close() { o.dst = append(o.dst, '}') }
 
 func (o *object) name(name string) {
 	if o.dst[len(o.dst)-1] != '{' {
@@ -100,51 +107,46 @@ func (o *object) raw(name string, value []byte) {
 }
 
 func (o *object) identity(name string, u *UserIdentity) {
-	o.name(name)
-	inner := object{dst: append(o.dst, '{')}
-	inner.present("type", u.Type)
-	inner.present("principalId", u.PrincipalID)
-	inner.present("arn", u.ARN)
-	inner.present("accountId", u.AccountID)
-	inner.present("accessKeyId", u.AccessKeyID)
-	inner.present("userName", u.UserName)
+	o.open(name)
+	o.present("type", u.Type)
+	o.present("principalId", u.PrincipalID)
+	o.present("arn", u.ARN)
+	o.present("accountId", u.AccountID)
+	o.present("accessKeyId", u.AccessKeyID)
+	o.present("userName", u.UserName)
 	if u.SessionContext != nil {
-		inner.session("sessionContext", u.SessionContext)
+		o.session("sessionContext", u.SessionContext)
 	}
-	inner.present("invokedBy", u.InvokedBy)
-	inner.present("identityProvider", u.IdentityProvider)
-	o.dst = append(inner.dst, '}')
+	o.present("invokedBy", u.InvokedBy)
+	o.present("identityProvider", u.IdentityProvider)
+	o.close()
 }
 
 func (o *object) session(name string, s *SessionContext) {
-	o.name(name)
-	inner := object{dst: append(o.dst, '{')}
+	o.open(name)
 	if i := s.SessionIssuer; i != nil {
-		inner.name("sessionIssuer")
-		issuer := object{dst: append(inner.dst, '{')}
-		issuer.text("type", i.Type)
-		issuer.text("principalId", i.PrincipalID)
-		issuer.text("arn", i.ARN)
-		issuer.text("accountId", i.AccountID)
-		issuer.present("userName", i.UserName)
-		inner.dst = append(issuer.dst, '}')
+		o.open("sessionIssuer")
+		o.text("type", i.Type)
+		o.text("principalId", i.PrincipalID)
+		o.text("arn", i.ARN)
+		o.text("accountId", i.AccountID)
+		o.present("userName", i.UserName)
+		o.close()
 	}
 	if w := s.WebIDFederationData; w != nil {
-		inner.name("webIdFederationData")
-		web := object{dst: append(inner.dst, '{')}
-		web.text("federatedProvider", w.FederatedProvider)
-		web.value("attributes", w.Attributes)
-		inner.dst = append(web.dst, '}')
+		o.open("webIdFederationData")
+		o.text("federatedProvider", w.FederatedProvider)
+		o.value("attributes", w.Attributes)
+		o.close()
 	}
 	if a := s.Attributes; a != nil {
-		inner.name("attributes")
-		attributes := object{dst: append(inner.dst, '{')}
-		attributes.time("creationDate", a.CreationDate)
-		attributes.text("mfaAuthenticated", strconv.FormatBool(a.MFAAuthenticated))
-		inner.dst = append(attributes.dst, '}')
+		o.open("attributes")
+		o.time("creationDate", a.CreationDate)
+		o.text("mfaAuthenticated", strconv.FormatBool(a.MFAAuthenticated))
+		o.close()
 	}
-	inner.present("sourceIdentity", s.SourceIdentity)
-	o.dst = append(inner.dst, '}')
+	o.present("sourceIdentity", s.SourceIdentity)
+	o.close()
 }
 
 // data appends a member unless it is empty.
@@ -152,18 +154,17 @@ func (o *object) data(name string, d Data) {
 	if len(d) == 0 {
 		return
 	}
-	o.name(name)
 	var held [8]string
 	keys := held[:0]
 	for key := range d {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
-	inner := object{dst: append(o.dst, '{')}
+	o.open(name)
 	for _, key := range keys {
-		inner.value(key, d[key])
+		o.value(key, d[key])
 	}
-	o.dst = append(inner.dst, '}')
+	o.close()
 }
 
 // value appends a member of any kind; one that is no JSON is null.
@@ -190,15 +191,15 @@ func (o *object) resources(name string, list []Resource) {
 	}
 	o.name(name)
 	for i, r := range list {
-		open := byte('[')
+		before := byte('[')
 		if i > 0 {
-			open = ','
+			before = ','
 		}
-		inner := object{dst: append(o.dst, open, '{')}
-		inner.text("accountId", r.AccountID)
-		inner.text("type", r.Type)
-		inner.text("ARN", r.ARN)
-		o.dst = append(inner.dst, '}')
+		o.dst = append(o.dst, before, '{')
+		o.text("accountId", r.AccountID)
+		o.text("type", r.Type)
+		o.text("ARN", r.ARN)
+		o.close()
 	}
 	o.dst = append(o.dst, ']')
 }

@@ -37,15 +37,6 @@ func OpenLines(path string, sync bool) (*Lines, error) {
 // NewFile is a log of out alone, which it does not close.
 func NewFile(out io.Writer) *Log { return NewLog(NewLines(out)) }
 
-// Open is a log of the file at path alone; see OpenLines.
-func Open(path string) (*Log, error) {
-	lines, err := OpenLines(path, false)
-	if err != nil {
-		return nil, err
-	}
-	return NewLog(lines), nil
-}
-
 // endsInside tells whether the file ends in the middle of a line, as a crash may
 // leave it. What is not a regular file has no end.
 func endsInside(path string) (bool, error) {

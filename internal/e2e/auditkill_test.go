@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	stdcontext "context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,9 +13,7 @@ import (
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/audit/trail"
-	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/polltest"
-	"kastellan.dev/internal/rootkey"
 )
 
 // answered gathers the ids of the requests that were answered.
@@ -59,27 +56,8 @@ func burden(p *process, key string, a *answered) *sync.WaitGroup {
 // TestEveryAnsweredCallHasItsRecordAfterKill9 kills a server under load, several times.
 func TestEveryAnsweredCallHasItsRecordAfterKill9(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	if err := rootkey.Generate(filepath.Join(dir, "root.key")); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "kastellan.yaml")
-	text := fmt.Sprintf(`listen: {address: "127.0.0.1:0"}
-data-directory: data
-quotas: {request-rates: off}
-root-key: {file: root.key}
-accounts:
-  - id: "%s"
-    users:
-      - name: admin
-        access-keys: [{id: %s, secret-env: %s}]
-        policies: [{document: %q}]
-audit: {directory: trail, segments: {max-bytes: 100000}, checkpoints: {records: 50}}
-log: {level: error}
-`, kastellantest.Account, accessKeyID, secretVariable, kastellantest.Everything)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := configured(t, "audit: {directory: trail, segments: {max-bytes: 100000}, checkpoints: {records: 50}}\n")
+	directory := filepath.Join(filepath.Dir(file), "trail")
 	a := &answered{ids: make(map[string]bool)}
 	key := ""
 	for round := range 4 {
@@ -97,12 +75,12 @@ log: {level: error}
 			t.Fatal("the server did not die")
 		}
 		work.Wait()
-		wantRecorded(t, filepath.Join(dir, "trail"), a)
+		wantRecorded(t, directory, a)
 	}
 	p := launch(t, file) // and what is left is gone on with
 	must[*awskms.ListKeysOutput](t)(p.ListKeys(t.Context(), &awskms.ListKeysInput{}))
 	p.stop()
-	if r := wantRecorded(t, filepath.Join(dir, "trail"), a); r.SignedThrough != r.Last-1 {
+	if r := wantRecorded(t, directory, a); r.SignedThrough != r.Last-1 {
 		t.Errorf("the log is signed through the entry %d of %d", r.SignedThrough, r.Last)
 	}
 }

@@ -169,14 +169,33 @@ type estate struct {
 func newEstate(t *testing.T) *estate {
 	t.Helper()
 	e := &estate{cluster: kastellantest.NewCluster(t, clusterID, 2), proxy: xkstest.New(t, xkstest.Options{})}
-	dir := t.TempDir()
 	host := kastellantest.Host(t, e.proxy)
-	if err := rootkey.Generate(filepath.Join(dir, "root.key")); err != nil {
-		t.Fatal(err)
-	}
 	var members strings.Builder
 	for _, m := range e.cluster.Members {
 		fmt.Fprintf(&members, "        - {id: %s, availability-zone: %s, uri: %q, env: [%q]}\n", m.ID, m.AvailabilityZone, m.URI, m.Env[0])
+	}
+	e.file = configured(t, fmt.Sprintf(`hsm:
+  clusters:
+    - id: %s
+      account: "%s"
+      region: %s
+      trust-anchor: %s
+      members:
+%sexternal-key-stores:
+  request-timeout: %s
+  hosts: [{name: %s, address: %q, ca: %s}]
+audit: {file: audit.jsonl}
+`, e.cluster.ID, kastellantest.Account, kastellantest.Region, e.cluster.TrustAnchor, members.String(), kastellantest.RequestTimeout, host.Name, host.Address, host.CA))
+	return e
+}
+
+// configured writes the configuration of a server that has an administrator, and the settings
+// that are given.
+func configured(t *testing.T, settings string) (file string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := rootkey.Generate(filepath.Join(dir, "root.key")); err != nil {
+		t.Fatal(err)
 	}
 	text := fmt.Sprintf(`listen: {address: "127.0.0.1:0"}
 data-directory: data
@@ -188,28 +207,13 @@ accounts:
       - name: admin
         access-keys: [{id: %s, secret-env: %s}]
         policies: [{document: %q}]
-hsm:
-  clusters:
-    - id: %s
-      account: "%s"
-      region: %s
-      trust-anchor: %s
-      members:
-%sexternal-key-stores:
-  request-timeout: %s
-  hosts: [{name: %s, address: %q, ca: %s}]
-audit: {file: audit.jsonl}
 log: {level: error}
-`, kastellantest.Account, accessKeyID, secretVariable, kastellantest.Everything,
-		e.cluster.ID, kastellantest.Account, kastellantest.Region, e.cluster.TrustAnchor, members.String(), kastellantest.RequestTimeout, host.Name, host.Address, host.CA)
-	e.file = filepath.Join(dir, "kastellan.yaml")
-	if err := os.WriteFile(e.file, []byte(text), 0o600); err != nil {
+%s`, kastellantest.Account, accessKeyID, secretVariable, kastellantest.Everything, settings)
+	file = filepath.Join(dir, "kastellan.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return e
+	return file
 }
 
 // cycle takes both stores through all they can do, as far as the process lives.

@@ -138,3 +138,8 @@ func (e entry) decode(into any) error {
 	decoder.DisallowUnknownFields()
 	return decoder.Decode(into)
 }
+
+// checkpoint tells whether an entry is a checkpoint, and gives it.
+func (e entry) checkpoint() (c checkpointEntry, ok bool) {
+	return c, e.is(checkpointMember) && e.decode(&c) == nil
+}

@@ -33,10 +33,10 @@ func Tail(ctx context.Context, path string, o TailOptions, show func(line []byte
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() {
-		t.file = path
-	} else {
+	if info.IsDir() {
 		t.dir = path
+	} else {
+		t.file = path
 	}
 	defer t.close()
 	if err := t.past(ctx); err != nil || !o.Follow {
@@ -79,16 +79,15 @@ func (t *tail) past(ctx context.Context) error {
 		return err
 	}
 	names = t.fromSince(names)
-	show := t.show
-	if t.Newest < 0 {
-		for _, name := range names {
-			if err := t.all(ctx, name, show); err != nil {
-				return err
-			}
-		}
-		return nil
+	if t.Newest >= 0 {
+		return t.newest(ctx, names)
 	}
-	return t.newest(ctx, names)
+	for _, name := range names {
+		if err := t.all(ctx, name, t.show); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // kept is a record that may be among the newest.

@@ -99,10 +99,11 @@ func TestTailFollowsAPlainFileThatIsReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	write := func(from, to int) {
 		t.Helper()
-		f, err := audit.Open(path)
+		lines, err := audit.OpenLines(path, false)
 		if err != nil {
 			t.Fatal(err)
 		}
+		f := audit.NewLog(lines)
 		for i := from; i <= to; i++ {
 			if err := f.Write(t.Context(), &audit.Record{EventName: "Encrypt", EventID: fmt.Sprint("event-", i)}); err != nil {
 				t.Fatal(err)

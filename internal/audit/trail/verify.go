@@ -160,12 +160,9 @@ func (v *verification) segment(i int) error {
 	v.Segments++
 	v.follows(i)
 	s := &segmentReader{v: v, name: v.names[i], lines: newLineReader(f), newest: i == len(v.names)-1}
-	if v.heads[i] == nil {
-		_, told := v.unread[s.name]
-		if !told {
-			v.find(Finding{Kind: NotAnEntry, Segment: s.name, Line: 1, Detail: "the segment does not begin with the head of one"})
-			return nil
-		}
+	if _, told := v.unread[s.name]; v.heads[i] == nil && !told {
+		v.find(Finding{Kind: NotAnEntry, Segment: s.name, Line: 1, Detail: "the segment does not begin with the head of one"})
+		return nil
 	}
 	return s.read()
 }
