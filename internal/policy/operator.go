@@ -26,19 +26,20 @@ type operand struct {
 
 // kind is what values an operator compares.
 type kind struct {
-	name  string // of a value, for errors
-	parse func(text string, o *operand) bool
+	name      string                             // of a value, for errors
+	parse     func(text string, o *operand) bool // nil: values are patterns
+	wildcards bool                               // in which "*" and "?" are more than themselves
 }
 
 var (
-	number  = &kind{"a number", func(text string, o *operand) (ok bool) { o.number, ok = parseNumber(text); return }}
-	date    = &kind{"a date", func(text string, o *operand) (ok bool) { o.date, ok = parseDate(text); return }}
-	boolean = &kind{"true or false", func(text string, o *operand) (ok bool) { o.truth, ok = parseBool(text); return }}
-	network = &kind{"an IP address or a range of them", func(text string, o *operand) (ok bool) {
+	number  = &kind{name: "a number", parse: func(text string, o *operand) (ok bool) { o.number, ok = parseNumber(text); return }}
+	date    = &kind{name: "a date", parse: func(text string, o *operand) (ok bool) { o.date, ok = parseDate(text); return }}
+	boolean = &kind{name: "true or false", parse: func(text string, o *operand) (ok bool) { o.truth, ok = parseBool(text); return }}
+	network = &kind{name: "an IP address or a range of them", parse: func(text string, o *operand) (ok bool) {
 		o.network, ok = parseNetwork(text)
 		return
 	}}
-	binary = &kind{"base64", func(text string, o *operand) bool {
+	binary = &kind{name: "base64", parse: func(text string, o *operand) bool {
 		data, err := base64.StdEncoding.DecodeString(text)
 		o.pattern.text = base64.StdEncoding.EncodeToString(data)
 		return err == nil
@@ -47,10 +48,9 @@ var (
 
 // Texts and ARNs are patterns; what is special in them is the operator's affair.
 var (
-	text        = &kind{name: "a string"}
-	likeText    = &kind{name: "a pattern"}
-	arn         = &kind{name: "an ARN"}
-	patternKind = map[*kind]bool{text: false, likeText: true, arn: true} // whether it has wildcards
+	text     = &kind{name: "a string"}
+	likeText = &kind{name: "a pattern", wildcards: true}
+	arn      = &kind{name: "an ARN", wildcards: true}
 )
 
 // operators are all that there are, by their names in lower case.
@@ -90,8 +90,8 @@ var operators = map[string]*operator{
 
 // compile reads one value of a condition.
 func (op *operator) compile(value string, variables bool) (o operand, err error) {
-	if wildcards, ok := patternKind[op.kind]; ok {
-		o.pattern, err = dialect{wildcards: wildcards, variables: variables}.compile(value)
+	if op.kind.parse == nil {
+		o.pattern, err = dialect{wildcards: op.kind.wildcards, variables: variables}.compile(value)
 		return o, err
 	}
 	if !op.kind.parse(value, &o) {
