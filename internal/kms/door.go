@@ -12,6 +12,7 @@ import (
 	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/secret"
 )
 
 // call is one call of an operation by a caller. Only Do makes one, and all
@@ -75,7 +76,7 @@ func (s *Service) Refuse(ctx context.Context, op *Operation, caller identity.Cal
 func (c *call) run(ctx context.Context) (out any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%s %w", c.op.Name, panicked(r))
+			err = fmt.Errorf("%s %w", c.op.Name, secret.Panicked(r))
 		}
 	}()
 	if err := c.within(); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/store"
 )
 
@@ -169,7 +170,7 @@ func (c *connections) connect(ctx context.Context, rec *keyStoreRecord) {
 func (c *connections) attempt(ctx context.Context, rec *keyStoreRecord, trace *keystore.Trace) (conn keystore.Connection, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("connecting %w", panicked(r))
+			err = fmt.Errorf("connecting %w", secret.Panicked(r))
 		}
 	}()
 	kind, cfg, err := c.s.kindAndConfig(rec)

@@ -17,6 +17,7 @@ import (
 	"kastellan.dev/internal/awsjson"
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kmsapi"
+	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/tracing"
 )
 
@@ -74,8 +75,7 @@ func (x *exchange) serve() {
 func (x *exchange) work() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			// The value may quote what was worked on, so it is not kept.
-			err = fmt.Errorf("the request panicked with a %T in %s", r, panickedIn())
+			err = fmt.Errorf("the request %w", secret.Panicked(r))
 		}
 	}()
 	if x.s.open.Add(1) > int64(max(x.s.cfg.MaxConnections, x.s.cfg.MaxConcurrent)) {

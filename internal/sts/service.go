@@ -11,6 +11,7 @@ import (
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/rootkey"
+	"kastellan.dev/internal/secret"
 )
 
 // Config is what a Service is made of. The first three fields are required.
@@ -109,11 +110,21 @@ type call struct {
 // its type. The call is refused if its record cannot be written.
 func (s *Service) Do(ctx context.Context, op *Operation, caller identity.Caller, in any) (any, error) {
 	c := &call{s: s, op: op, directory: s.identities.Load(), caller: caller, at: s.now().UTC().Truncate(time.Second)}
-	out, err := op.do(ctx, c, in)
+	out, err := c.run(ctx, in)
 	if werr := s.audit.Write(ctx, c.record(in, out, err)); werr != nil {
 		return nil, fmt.Errorf("recording %s: %w", op.Name, werr)
 	}
 	return out, err
+}
+
+// run is the operation; it outlives a panic, which is recorded as any other error.
+func (c *call) run(ctx context.Context, in any) (out any, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s %w", c.op.Name, secret.Panicked(r))
+		}
+	}()
+	return c.op.do(ctx, c, in)
 }
 
 // Refuse records that a caller who has been authenticated has asked for an
