@@ -82,7 +82,7 @@ func (b *violations) text(m *member, s string) {
 		}
 	}
 	if m.pattern != nil && !m.pattern.whole.MatchString(s) {
-		b.add(m, m.echo(s), "Member must satisfy regular expression pattern: "+m.pattern.text)
+		b.add(m, m.echo(s), matching(m.pattern.text))
 	}
 	if m.enum != nil && !slices.Contains(m.enum, s) {
 		b.add(m, m.echo(s), enumSet(m.enum))
@@ -109,7 +109,7 @@ func (b *violations) list(m *member, v reflect.Value) {
 	if broken := m.length.broken("length", v.Len()); broken != "" {
 		b.add(m, m.echoList(v), broken)
 	}
-	if m.each == nil && m.element.enum == nil {
+	if m.each == nil && m.pattern == nil && m.element.enum == nil {
 		return
 	}
 	for i := range v.Len() {
@@ -123,6 +123,7 @@ func (b *violations) list(m *member, v reflect.Value) {
 // fits tells whether a string may be in the list.
 func (m *member) fits(s string) bool {
 	return m.each.broken("length", utf8.RuneCountInString(s)) == "" &&
+		(m.pattern == nil || m.pattern.whole.MatchString(s)) &&
 		(m.element.enum == nil || slices.Contains(m.element.enum, s))
 }
 
@@ -133,6 +134,9 @@ func (m *member) ofElements() (all []string) {
 	}
 	if m.each != nil && m.each.min != nil {
 		all = append(all, atLeast("length", *m.each.min))
+	}
+	if m.pattern != nil {
+		all = append(all, matching(m.pattern.text))
 	}
 	if m.element.enum != nil {
 		all = append(all, enumSet(m.element.enum))
@@ -160,6 +164,10 @@ func atMost(what string, n int) string {
 
 func atLeast(what string, n int) string {
 	return "Member must have " + what + " greater than or equal to " + strconv.Itoa(n)
+}
+
+func matching(pattern string) string {
+	return "Member must satisfy regular expression pattern: " + pattern
 }
 
 func enumSet(values []string) string {

@@ -12,10 +12,12 @@ import (
 
 // lists has the constraints of lists that no type of kmsapi has yet.
 type lists struct {
-	Colors []color           `aws:"Colors,required"`
-	Tags   []kmsapi.Tag      `aws:"Tags" len:",2"`
-	Pairs  map[string]string `aws:"Pairs" len:"1,2"`
-	Grants []string          `aws:"Grants" len:"1," each:"2,3"`
+	Colors  []color             `aws:"Colors,required"`
+	Tags    []kmsapi.Tag        `aws:"Tags" len:",2"`
+	Pairs   map[string]string   `aws:"Pairs" len:"1,2"`
+	Grants  []string            `aws:"Grants" len:"1," each:"2,3"`
+	Nets    []string            `aws:"Nets" pattern:"net-[0-9]+"`
+	Filters map[string][]string `aws:"Filters" len:",1"`
 }
 
 func TestBrokenConstraints(t *testing.T) {
@@ -88,6 +90,10 @@ func TestBrokenConstraints(t *testing.T) {
 			"1 validation error detected: Value '[]' at 'grants' failed to satisfy constraint: Member must have length greater than or equal to 1"},
 		"an enumeration in a list": {new(lists), `{"Colors":["RED","BLUE"]}`,
 			"1 validation error detected: Value '[RED, BLUE]' at 'colors' failed to satisfy constraint: Member must satisfy constraint: [Member must satisfy enum value set: [RED, GREEN]]"},
+		"a pattern in a list": {new(lists), `{"Colors":[],"Nets":["net-1","net-2x"]}`,
+			"1 validation error detected: Value '[net-1, net-2x]' at 'nets' failed to satisfy constraint: Member must satisfy constraint: [Member must satisfy regular expression pattern: net-[0-9]+]"},
+		"a map of lists too large": {new(lists), `{"Colors":[],"Filters":{"a":[],"b":[]}}`,
+			"1 validation error detected: Value at 'filters' failed to satisfy constraint: Member must have length less than or equal to 1"},
 		"a list missing": {new(lists), `{}`,
 			"1 validation error detected: Value null at 'colors' failed to satisfy constraint: Member must not be null"},
 		"structures and maps are not echoed": {new(lists), `{"Colors":[],"Tags":[{"TagKey":"k","TagValue":""},{"TagKey":"k","TagValue":""},{"TagKey":"k","TagValue":""}],"Pairs":{}}`,
@@ -128,6 +134,7 @@ func TestConstraintsThatHold(t *testing.T) {
 		"the first alternative":             {new(kmsapi.UpdateCustomKeyStoreRequest), `{"CustomKeyStoreId":"c","XksProxyUriPath":"/a/b/kms/xks/v1"}`},
 		"the second alternative":            {new(kmsapi.UpdateCustomKeyStoreRequest), `{"CustomKeyStoreId":"c","XksProxyUriPath":"/kms/xks/v1"}`},
 		"a Latin letter in a policy":        {new(kmsapi.CreateKeyRequest), `{"Policy":"\t\n\r é"}`},
+		"a pattern of a list":               {new(lists), `{"Colors":[],"Nets":["net-1","net-22"]}`},
 		"strings of a list":                 {new(lists), `{"Colors":[],"Grants":["ab","äöü"]}`},
 		"an empty optional list":            {new(kmsapi.DescribeKeyRequest), `{"KeyId":"k","GrantTokens":[]}`},
 	}
@@ -219,9 +226,9 @@ func TestPrepareRefuses(t *testing.T) {
 		"a range of a string": {struct {
 			X string `aws:"X" range:"1,2"`
 		}{}, "not an integer"},
-		"a pattern of a list": {struct {
-			X []string `aws:"X" pattern:"a"`
-		}{}, "not a string"},
+		"a pattern of a list of structures": {struct {
+			X []inner `aws:"X" pattern:"a"`
+		}{}, "not a string or a list of strings"},
 		"a sensitive structure": {struct {
 			X *inner `aws:"X,sensitive"`
 		}{}, "sensitive"},

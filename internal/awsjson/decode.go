@@ -124,6 +124,8 @@ func (r *reader) member(m *member, v reflect.Value, i int) error {
 		return r.time(m, v, i)
 	case kindMap:
 		return r.stringMap(m, v, i)
+	case kindMapOfLists:
+		return r.mapOfLists(m, v, i)
 	case kindList:
 		return r.list(m, v, i)
 	default:
@@ -224,6 +226,39 @@ func (r *reader) stringMap(m *member, v reflect.Value, i int) error {
 	r.broken.size(m, len(pairs))
 	*v.Addr().Interface().(*map[string]string) = pairs
 	return nil
+}
+
+func (r *reader) mapOfLists(m *member, v reflect.Value, i int) error {
+	if r.body[i] != '{' {
+		return malformed("The member %s must be an object.", m.name)
+	}
+	lists := make(map[string][]string)
+	for key, begin := range members(r.body, i) {
+		list, ok := r.texts(begin)
+		if !ok {
+			return malformed("The member %s must have lists of strings as values.", m.name)
+		}
+		lists[string(key)] = list
+	}
+	r.broken.size(m, len(lists))
+	*v.Addr().Interface().(*map[string][]string) = lists
+	return nil
+}
+
+// texts gives the strings of the list at i; false if it is none, or one of anything else.
+func (r *reader) texts(i int) (list []string, ok bool) {
+	if r.body[i] != '[' {
+		return nil, false
+	}
+	list = []string{}
+	for begin := range elements(r.body, i) {
+		inside, ok := r.inside(begin)
+		if !ok {
+			return nil, false
+		}
+		list = append(list, string(inside))
+	}
+	return list, true
 }
 
 // asText gives the text of a value in a map. KMS takes a number and a boolean in an

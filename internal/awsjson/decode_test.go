@@ -15,22 +15,23 @@ import (
 
 // everything has a member of each kind.
 type everything struct {
-	Text     string            `aws:"Text"`
-	Enum     color             `aws:"Enum"`
-	Blob     []byte            `aws:"Blob"`
-	Secret   secret.Bytes      `aws:"Secret"`
-	Password secret.Text       `aws:"Password"`
-	Number   *int32            `aws:"Number"`
-	Flag     bool              `aws:"Flag"`
-	Choice   *bool             `aws:"Choice"`
-	At       *kmsapi.Time      `aws:"At"`
-	Pairs    map[string]string `aws:"Pairs"`
-	Texts    []string          `aws:"Texts"`
-	Enums    []color           `aws:"Enums"`
-	Tags     []kmsapi.Tag      `aws:"Tags"`
-	Inner    *inner            `aws:"Inner"`
-	Value    inner             `aws:"Value"`
-	ABCName  string            `aws:"ABCName"`
+	Text     string              `aws:"Text"`
+	Enum     color               `aws:"Enum"`
+	Blob     []byte              `aws:"Blob"`
+	Secret   secret.Bytes        `aws:"Secret"`
+	Password secret.Text         `aws:"Password"`
+	Number   *int32              `aws:"Number"`
+	Flag     bool                `aws:"Flag"`
+	Choice   *bool               `aws:"Choice"`
+	At       *kmsapi.Time        `aws:"At"`
+	Pairs    map[string]string   `aws:"Pairs"`
+	Lists    map[string][]string `aws:"Lists"`
+	Texts    []string            `aws:"Texts"`
+	Enums    []color             `aws:"Enums"`
+	Tags     []kmsapi.Tag        `aws:"Tags"`
+	Inner    *inner              `aws:"Inner"`
+	Value    inner               `aws:"Value"`
+	ABCName  string              `aws:"ABCName"`
 }
 
 type inner struct {
@@ -72,6 +73,8 @@ func TestDecode(t *testing.T) {
 		"an empty map and empty lists":                {`{"Pairs":{},"Texts":[],"Tags":[]}`, everything{Pairs: map[string]string{}, Texts: []string{}, Tags: []kmsapi.Tag{}}},
 		"numbers and booleans in a map":               {`{"Pairs":{"a":1.50,"b": -2e3 ,"c":true,"d":false}}`, everything{Pairs: map[string]string{"a": "1.50", "b": "-2e3", "c": "true", "d": "false"}}},
 		"a map's last duplicate counts":               {`{"Pairs":{"a":"1","a":"2"}}`, everything{Pairs: map[string]string{"a": "2"}}},
+		"a map of lists":                              {`{"Lists":{"a":["b","\u0063"],"d":[]}}`, everything{Lists: map[string][]string{"a": {"b", "c"}, "d": {}}}},
+		"an empty map of lists":                       {`{"Lists":{}}`, everything{Lists: map[string][]string{}}},
 		"enumerations in a list":                      {`{"Enums":["RED","GREEN"]}`, everything{Enums: []color{"RED", "GREEN"}}},
 		"structures":                                  {`{"Inner":{"Text":"a"},"Value":{"Text":"b"},"Tags":[{"TagKey":"k","TagValue":""}]}`, everything{Inner: &inner{"a"}, Value: inner{"b"}, Tags: []kmsapi.Tag{{TagKey: "k"}}}},
 		"null is absent":                              {`{"Text":null,"Number":null,"Inner":null,"Texts":null,"Pairs":null,"Secret":null}`, everything{}},
@@ -151,6 +154,10 @@ func TestDecodeRefusesWhatIsNotOfTheForm(t *testing.T) {
 		"a number for a string":             {`{"Text":4711}`, "The member Text must be a string."},
 		"an object for a string":            {`{"Text":{"CANARY":1}}`, "The member Text must be a string."},
 		"a boolean for a string":            {`{"Text":true}`, "The member Text must be a string."},
+		"a list for a map of lists":         {`{"Lists":["CANARY"]}`, "The member Lists must be an object."},
+		"a string in a map of lists":        {`{"Lists":{"a":"CANARY"}}`, "The member Lists must have lists of strings as values."},
+		"a number in a list of a map":       {`{"Lists":{"a":["CANARY",5]}}`, "The member Lists must have lists of strings as values."},
+		"null in a map of lists":            {`{"Lists":{"CANARY":null}}`, "The member Lists must have lists of strings as values."},
 		"a number for an enumeration":       {`{"Enum":4711}`, "The member Enum must be a string."},
 		"a number for a secret string":      {`{"Password":4711}`, "The member Password must be a string."},
 		"a string for an integer":           {`{"Number":"4711"}`, "The member Number must be an integer"},

@@ -67,7 +67,7 @@ func (m *member) omit(v reflect.Value) bool {
 		return false
 	}
 	switch m.kind {
-	case kindBlob, kindList, kindMap:
+	case kindBlob, kindList, kindMap, kindMapOfLists:
 		return v.Len() == 0
 	case kindSecretBlob:
 		return secretBytes(v).Len() == 0
@@ -96,7 +96,9 @@ func appendValue(dst []byte, s *shape, v reflect.Value) []byte {
 	case kindTime:
 		return appendTime(dst, v.Interface().(kmsapi.Time))
 	case kindMap:
-		return appendMap(dst, v.Interface().(map[string]string))
+		return appendMap(dst, v.Interface().(map[string]string), appendString)
+	case kindMapOfLists:
+		return appendMap(dst, v.Interface().(map[string][]string), appendStrings)
 	case kindList:
 		return appendList(dst, s.element, v)
 	default:
@@ -124,7 +126,7 @@ func appendList(dst []byte, element *shape, v reflect.Value) []byte {
 }
 
 // appendMap sorts, so that equal responses are equal bytes.
-func appendMap(dst []byte, pairs map[string]string) []byte {
+func appendMap[V any](dst []byte, pairs map[string]V, appendOne func([]byte, V) []byte) []byte {
 	dst = append(dst, '{')
 	for i, key := range slices.Sorted(maps.Keys(pairs)) {
 		if i > 0 {
@@ -132,9 +134,20 @@ func appendMap(dst []byte, pairs map[string]string) []byte {
 		}
 		dst = appendString(dst, key)
 		dst = append(dst, ':')
-		dst = appendString(dst, pairs[key])
+		dst = appendOne(dst, pairs[key])
 	}
 	return append(dst, '}')
+}
+
+func appendStrings(dst []byte, list []string) []byte {
+	dst = append(dst, '[')
+	for i, s := range list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendString(dst, s)
+	}
+	return append(dst, ']')
 }
 
 func appendBlob(dst, data []byte) []byte {

@@ -48,6 +48,7 @@ func TestAppend(t *testing.T) {
 		"a negative integer":          {everything{Number: new(int32(-2147483648))}, `{"Number":-2147483648}`},
 		"lists":                       {everything{Texts: []string{"a", ""}, Enums: []color{"RED"}, Tags: []kmsapi.Tag{{TagKey: "k"}, {TagKey: "l", TagValue: "v"}}}, `{"Texts":["a",""],"Enums":["RED"],"Tags":[{"TagKey":"k","TagValue":""},{"TagKey":"l","TagValue":"v"}]}`},
 		"a map, sorted":               {everything{Pairs: map[string]string{"b": "1", "a": "2", "": "3"}}, `{"Pairs":{"":"3","a":"2","b":"1"}}`},
+		"a map of lists, sorted":      {everything{Lists: map[string][]string{"b": {"1", "2"}, "a": nil}}, `{"Lists":{"a":[],"b":["1","2"]}}`},
 		"structures":                  {everything{Inner: &inner{"a"}, Value: inner{"b"}}, `{"Inner":{"Text":"a"},"Value":{"Text":"b"}}`},
 		"a time with milliseconds":    {everything{At: at(1537582718431)}, `{"At":1537582718.431}`},
 		"a time with tenths":          {everything{At: at(1537582718400)}, `{"At":1537582718.4}`},
@@ -106,6 +107,18 @@ func TestAppendError(t *testing.T) {
 	}
 }
 
+func TestAppendErrorAs(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"no": `{"__type":"CloudHsmServiceException","Message":"no"}`,
+		"":   `{"__type":"CloudHsmServiceException"}`,
+	} {
+		if got := string(awsjson.AppendErrorAs(nil, "CloudHsmServiceException", "Message", text)); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 // drawEverything draws values that survive the wire: empty lists and maps do not.
 func drawEverything(t *rapid.T) everything {
 	text := rapid.String()
@@ -126,6 +139,9 @@ func drawEverything(t *rapid.T) everything {
 	}
 	if m := rapid.MapOf(text, text).Draw(t, "Pairs"); len(m) > 0 {
 		e.Pairs = m
+	}
+	if m := rapid.MapOf(text, rapid.SliceOf(text)).Draw(t, "Lists"); len(m) > 0 {
+		e.Lists = m
 	}
 	if l := rapid.SliceOf(text).Draw(t, "Texts"); len(l) > 0 {
 		e.Texts = l

@@ -33,6 +33,7 @@ func FuzzDecode(f *testing.F) {
 		`{"CustomKeyStoreName":"n","KeyStorePassword":"password","XksProxyAuthenticationCredential":{"AccessKeyId":"A","RawSecretAccessKey":"B"}}`,
 		`{"CustomKeyStores":[{"CustomKeyStoreId":"cks-1","CreationDate":1,"XksProxyConfiguration":{"UriPath":"/kms/xks/v1"}}],"Truncated":false}`,
 		`{"Colors":["RED","BLUE"],"Pairs":{},"Grants":["ab"]}`,
+		`{"Lists":{"clusterIds":["a","\u0062"],"states":[]},"Nets":["net-1"]}`,
 		`{"X":[[[{"Y":[1e5,-0.1,true,null]}]]]}`,
 	} {
 		f.Add(uint8(i), []byte(body))

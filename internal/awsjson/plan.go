@@ -25,6 +25,7 @@ const (
 	kindBool
 	kindTime
 	kindMap
+	kindMapOfLists
 	kindList
 	kindStruct
 )
@@ -180,14 +181,14 @@ func (m *member) misfit() error {
 	text := m.kind == kindString || m.kind == kindSecretString
 	blob := m.kind == kindBlob || m.kind == kindSecretBlob
 	switch {
-	case m.length != nil && !text && !blob && m.kind != kindList && m.kind != kindMap:
+	case m.length != nil && !text && !blob && m.kind != kindList && m.kind != kindMap && m.kind != kindMapOfLists:
 		return fmt.Errorf("len on something without a length")
 	case m.each != nil && (m.kind != kindList || m.element.kind != kindString):
 		return fmt.Errorf("each on something that is not a list of strings")
 	case m.value != nil && m.kind != kindInteger:
 		return fmt.Errorf("range on something that is not an integer")
-	case m.pattern != nil && !text:
-		return fmt.Errorf("pattern on something that is not a string")
+	case m.pattern != nil && !text && (m.kind != kindList || m.element.kind != kindString):
+		return fmt.Errorf("pattern on something that is not a string or a list of strings")
 	case m.empty && (m.kind != kindString || m.required):
 		return fmt.Errorf("empty on something that is not an optional string")
 	case m.sensitive && (m.kind == kindStruct || m.kind == kindList):
@@ -203,6 +204,7 @@ var (
 	secretTextType  = reflect.TypeFor[secret.Text]()
 	bytesType       = reflect.TypeFor[[]byte]()
 	mapType         = reflect.TypeFor[map[string]string]()
+	mapOfListsType  = reflect.TypeFor[map[string][]string]()
 	valuerType      = reflect.TypeFor[interface{ Values() []string }]()
 )
 
@@ -226,6 +228,8 @@ func shapeOf(t reflect.Type) (shape, error) {
 		return shape{kind: kindBlob}, nil
 	case t == mapType:
 		return shape{kind: kindMap}, nil
+	case t == mapOfListsType:
+		return shape{kind: kindMapOfLists}, nil
 	case t.Kind() == reflect.String:
 		return shape{kind: kindString, enum: enumOf(t)}, nil
 	case t.Kind() == reflect.Int32:

@@ -13,11 +13,11 @@
 //	                      of a list or map, the number of elements
 //	each:"min,max"        length of every string in a list
 //	range:"min,max"       value of an integer
-//	pattern:"re"          regular expression, RE2 syntax, that the whole string must match
+//	pattern:"re"          regular expression, RE2 syntax, that the whole string, or every string in a list, must match
 //
 // Kinds of members: string, []byte (blob: base64), secret.Bytes (blob that is
 // sensitive), secret.Text (string that is sensitive), *int32, *bool or bool,
-// Time (epoch seconds), lists, string maps, structures and pointers to them. A type with
+// Time (epoch seconds), lists, maps of strings or of lists of strings, structures and pointers to them. A type with
 // a Values method is an enumeration. Optional string members are plain
 // strings: where absent and "" differ in meaning, the minimum length forbids
 // "" or the field is a pointer.
