@@ -11,7 +11,7 @@ import (
 const lattice = `
 secret xaes durable tracing
 kmsapi xksapi policy tracing/otlp
-identity stsapi
+identity stsapi cloudhsmapi
 keyspec keywrap nitro audit blob sigv4 awsjson store pkcs11
 rootkey store/bolt keystore cloudhsm endpointservice audit/trail audit/syslog awsquery
 keystore/soft keystore/hsm keystore/xks kms sts xksproxy/keyfile
