@@ -100,10 +100,27 @@ func (jsonProtocol) encode(x *exchange, out any) {
 }
 
 func (jsonProtocol) encodeError(x *exchange, e *kmsapi.Error) {
+	if own := x.jsonErrors(); own != nil {
+		name, _ := own.OnWire(e.Code)
+		x.scratch.out = awsjson.AppendErrorAs(x.scratch.out[:0], name, own.Message, e.Message)
+		return
+	}
 	x.scratch.out = awsjson.AppendError(x.scratch.out[:0], e)
 }
 
-func (jsonProtocol) onWire(_ *exchange, code kmsapi.Code) (string, int) {
+// jsonErrors is how the operation's API writes errors; nil if as KMS does, and
+// where the operation is not known.
+func (x *exchange) jsonErrors() *Errors {
+	if x.op == nil {
+		return nil
+	}
+	return x.op.errors
+}
+
+func (jsonProtocol) onWire(x *exchange, code kmsapi.Code) (string, int) {
+	if own := x.jsonErrors(); own != nil {
+		return own.OnWire(code)
+	}
 	return string(code), code.Status()
 }
 

@@ -50,6 +50,16 @@ type API struct {
 	// Query says how the API is called by the query protocol, with the names of
 	// operations as Action. Nil: it is called by AWS JSON.
 	Query *Query
+	// Errors says how errors stand in answers by AWS JSON. Nil: as those of KMS do.
+	Errors *Errors
+}
+
+// Errors is how an API that is called by AWS JSON writes errors.
+type Errors struct {
+	// OnWire gives the name and the HTTP status that a code has in answers.
+	OnWire func(kmsapi.Code) (name string, status int)
+	// Message is the member that the text is in.
+	Message string
 }
 
 // Query is what the query protocol needs to know of an API.
@@ -132,6 +142,7 @@ type operation struct {
 	verifier *sigv4.Verifier
 	meter    meter
 	query    *Query
+	errors   *Errors
 }
 
 // New checks the tables and makes a Server of them. It starts nothing.
@@ -227,6 +238,6 @@ func (s *Server) add(api *API, op Operation, verifier *sigv4.Verifier) error {
 	if err := awsjson.Prepare(op.New()); err != nil {
 		return fmt.Errorf("server: %s: %w", name, err)
 	}
-	table[key] = &operation{Operation: op, target: name, verifier: verifier, meter: s.meters.of(api.Target, op.Name), query: api.Query}
+	table[key] = &operation{Operation: op, target: name, verifier: verifier, meter: s.meters.of(api.Target, op.Name), query: api.Query, errors: api.Errors}
 	return nil
 }

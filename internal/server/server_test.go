@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/secret"
@@ -95,9 +96,18 @@ func (rec *record) apis() []server.API {
 		op("Encrypt", func(context.Context, *kmsapi.EncryptRequest) (any, error) {
 			return kmsapi.EncryptResponse{KeyID: "the other table"}, nil
 		}),
-	}}, {Target: "BaldrApiService", Service: "cloudhsm", Operations: []server.Operation{
-		op("DescribeClusters", func(context.Context, *kmsapi.EncryptRequest) (any, error) { return &kmsapi.Empty{}, nil }),
-	}}}
+	}}, {
+		Target: cloudhsmapi.Target, Service: cloudhsmapi.Service, Errors: &server.Errors{OnWire: cloudhsmapi.OnWire, Message: cloudhsmapi.MessageMember},
+		Operations: []server.Operation{
+			op("DescribeClusters", func(context.Context, *kmsapi.EncryptRequest) (any, error) { return &kmsapi.Empty{}, nil }),
+			{
+				Name: "CreateHsm", New: func() any { return new(cloudhsmapi.CreateHsmRequest) },
+				Call: func(_ context.Context, _ identity.Caller, in any) (any, error) {
+					return rec.createHsm(in.(*cloudhsmapi.CreateHsmRequest))
+				},
+			},
+		},
+	}}
 }
 
 // encrypt answers with the plaintext backwards.
@@ -109,6 +119,20 @@ func (rec *record) encrypt(_ context.Context, c identity.Caller, in any) (any, e
 		out[i], out[j] = out[j], out[i]
 	}
 	return &kmsapi.EncryptResponse{CiphertextBlob: out, KeyID: req.KeyID, EncryptionAlgorithm: kmsapi.AlgorithmSymmetricDefault}, nil
+}
+
+// createHsm answers with a kind of error for each availability zone.
+func (rec *record) createHsm(in *cloudhsmapi.CreateHsmRequest) (any, error) {
+	switch in.AvailabilityZone {
+	case "eu-central-1a":
+		return nil, kmsapi.Errorf(cloudhsmapi.ResourceNotFound, "no such cluster")
+	case "eu-central-1b":
+		return nil, kmsapi.Errorf(kmsapi.AccessDenied, "not you")
+	case "eu-central-1c":
+		return nil, errors.New("the hidden cause")
+	default:
+		return cloudhsmapi.CreateHsmResponse{Hsm: &cloudhsmapi.Hsm{HsmID: "hsm-" + strings.Repeat("a", 11)}}, nil
+	}
 }
 
 func (rec *record) wait(ctx context.Context, in *kmsapi.EncryptRequest) (any, error) {
