@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -100,15 +101,10 @@ func (c Cluster) check() error {
 
 // checkChoices checks what has to be one of a few words.
 func (c Cluster) checkChoices() error {
-	switch c.State {
-	case "", CreateInProgress, Uninitialized, InitializeInProgress, Initialized, Active, UpdateInProgress,
-		ModifyInProgress, RollbackInProgress, Degraded, DeleteInProgress, Deleted:
-	default:
+	if c.State != "" && !slices.Contains(c.State.Values(), string(c.State)) {
 		return fmt.Errorf("the state %q does not exist", c.State)
 	}
-	switch c.NetworkType {
-	case "", IPv4, DualStack:
-	default:
+	if c.NetworkType != "" && !slices.Contains(c.NetworkType.Values(), string(c.NetworkType)) {
 		return fmt.Errorf("the network type %q does not exist", c.NetworkType)
 	}
 	switch c.PINFormat {

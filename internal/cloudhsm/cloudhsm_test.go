@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/pkcs11"
 )
 
@@ -153,7 +154,7 @@ func TestDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := directory.Cluster(t.Context(), account, region, id)
-	if err != nil || c.State != cloudhsm.Active || c.NetworkType != cloudhsm.IPv4 || c.PINFormat != cloudhsm.PINIsPassword ||
+	if err != nil || c.State != cloudhsmapi.ClusterActive || c.NetworkType != cloudhsmapi.IPv4 || c.PINFormat != cloudhsm.PINIsPassword ||
 		c.Replication != cloudhsm.ReplicationWrapped || len(c.Members) != 2 {
 		t.Errorf("the cluster is %+v, %v", c, err)
 	}

@@ -13,34 +13,8 @@ import (
 	"context"
 	"errors"
 
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/pkcs11"
-)
-
-// ClusterState is the state of a cluster in the CloudHSM API.
-type ClusterState string
-
-// The states. A key store can use a cluster in the state ACTIVE only.
-const (
-	CreateInProgress     ClusterState = "CREATE_IN_PROGRESS"
-	Uninitialized        ClusterState = "UNINITIALIZED"
-	InitializeInProgress ClusterState = "INITIALIZE_IN_PROGRESS"
-	Initialized          ClusterState = "INITIALIZED"
-	Active               ClusterState = "ACTIVE"
-	UpdateInProgress     ClusterState = "UPDATE_IN_PROGRESS"
-	ModifyInProgress     ClusterState = "MODIFY_IN_PROGRESS"
-	RollbackInProgress   ClusterState = "ROLLBACK_IN_PROGRESS"
-	Degraded             ClusterState = "DEGRADED"
-	DeleteInProgress     ClusterState = "DELETE_IN_PROGRESS"
-	Deleted              ClusterState = "DELETED"
-)
-
-// NetworkType tells which addresses a cluster has.
-type NetworkType string
-
-// The network types. A key store needs IPV4.
-const (
-	IPv4      NetworkType = "IPV4"
-	DualStack NetworkType = "DUALSTACK"
 )
 
 // PINFormat tells how the PIN of C_Login is made of user name and password.
@@ -70,7 +44,7 @@ type Cluster struct {
 	ID      string // "cluster-" and 11 to 16 of 2-7a-zA-Z
 	Account string // 12 digits
 	Region  string
-	State   ClusterState // empty: ACTIVE
+	State   cloudhsmapi.ClusterState // empty: ACTIVE; a key store can use no other
 
 	// TrustAnchor is the self-signed certificate (PEM) that signed the
 	// cluster's certificate: customerCA.crt.
@@ -80,10 +54,10 @@ type Cluster struct {
 	ClusterCertificate string
 
 	HsmType              string
-	NetworkType          NetworkType       // empty: IPV4
-	MTLS                 bool              // clients have to show a certificate
-	SecurityGroupAltered bool              // its rules no longer let TCP 2223-2225 through in both directions
-	SubnetMapping        map[string]string // availability zone → subnet id
+	NetworkType          cloudhsmapi.NetworkType // empty: IPV4, which a key store needs
+	MTLS                 bool                    // clients have to show a certificate
+	SecurityGroupAltered bool                    // its rules no longer let TCP 2223-2225 through in both directions
+	SubnetMapping        map[string]string       // availability zone → subnet id
 	Members              []Member
 	PINFormat            PINFormat   // empty: password
 	Replication          Replication // empty: wrapped

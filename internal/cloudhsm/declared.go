@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"kastellan.dev/internal/cloudhsmapi"
 )
 
 // Declaration is what the configuration says of clusters and networks.
@@ -54,10 +56,10 @@ func (d *Declared) Replace(next Declaration) error {
 
 func withDefaults(c Cluster) Cluster {
 	if c.State == "" {
-		c.State = Active
+		c.State = cloudhsmapi.ClusterActive
 	}
 	if c.NetworkType == "" {
-		c.NetworkType = IPv4
+		c.NetworkType = cloudhsmapi.IPv4
 	}
 	if c.PINFormat == "" {
 		c.PINFormat = PINIsPassword

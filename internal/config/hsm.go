@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/pkcs11"
 )
 
@@ -121,7 +122,7 @@ func (c *Config) cluster(p *problems, w where, in Cluster) cloudhsm.Cluster {
 		p.add(w.at("region"), "is not the name of a region, such as eu-central-1")
 	}
 	out := cloudhsm.Cluster{
-		ID: in.ID, Account: in.Account, Region: in.Region, State: cloudhsm.ClusterState(in.State),
+		ID: in.ID, Account: in.Account, Region: in.Region, State: cloudhsmapi.ClusterState(in.State),
 		SubnetMapping: in.Subnets, SecurityGroupAltered: in.SecurityGroupAltered, MTLS: in.MTLS,
 		PINFormat: cloudhsm.PINFormat(in.PINFormat), Replication: cloudhsm.Replication(in.Replication),
 	}

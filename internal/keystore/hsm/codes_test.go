@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/pkcs11"
@@ -46,7 +47,7 @@ func TestConnectionErrorCodes(t *testing.T) {
 			return r
 		}, "find cluster", "no such cluster"},
 		{"a cluster that is being deleted", kmsapi.ClusterNotFound, func(t *testing.T) *rig {
-			return newRig(t, 2, func(r *rig) { r.cluster().State = cloudhsm.DeleteInProgress })
+			return newRig(t, 2, func(r *rig) { r.cluster().State = cloudhsmapi.ClusterDeleteInProgress })
 		}, "check cluster state", "DELETE_IN_PROGRESS"},
 		{"no HSM declared", kmsapi.InsufficientCloudHSMHSMs, func(t *testing.T) *rig {
 			return newRig(t, 0)

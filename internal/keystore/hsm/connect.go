@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/pkcs11"
@@ -64,7 +65,7 @@ func (k *Kind) discover(ctx context.Context, cfg keystore.Config, trace *keystor
 	switch {
 	case err == nil:
 		return c, nil
-	case c.State == cloudhsm.DeleteInProgress, c.State == cloudhsm.Deleted:
+	case c.State == cloudhsmapi.ClusterDeleteInProgress, c.State == cloudhsmapi.ClusterDeleted:
 		return c, fail(kmsapi.ClusterNotFound, err)
 	default:
 		return c, fail(kmsapi.InternalError, err)

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/pkcs11"
@@ -97,7 +98,7 @@ func (k *Kind) Locate(ctx context.Context, cfg keystore.Config) error {
 }
 
 func checkActive(c cloudhsm.Cluster) error {
-	if c.State != cloudhsm.Active {
+	if c.State != cloudhsmapi.ClusterActive {
 		return kmsapi.Errorf(kmsapi.CloudHsmClusterNotActive, "The CloudHSM cluster %s is in the state %s. It must be ACTIVE.", c.ID, c.State)
 	}
 	return nil

@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/keystore/hsm"
 	"kastellan.dev/internal/kmsapi"
@@ -30,7 +30,7 @@ func TestChecksOfClusters(t *testing.T) {
 			locate: kmsapi.CloudHsmClusterNotFound, verify: kmsapi.KMSInternal},
 		{name: "a cluster of another Region", change: noChange, then: func(r *rig) { r.cfg.Region = "eu-west-1" },
 			locate: kmsapi.CloudHsmClusterNotFound, verify: kmsapi.KMSInternal},
-		{name: "a cluster that is not active", change: func(r *rig) { r.cluster().State = cloudhsm.Initialized },
+		{name: "a cluster that is not active", change: func(r *rig) { r.cluster().State = cloudhsmapi.ClusterInitialized },
 			locate: kmsapi.CloudHsmClusterNotActive, connectable: kmsapi.CloudHsmClusterNotActive},
 		{name: "subnets in one zone only", change: func(r *rig) {
 			delete(r.cluster().SubnetMapping, zoneOf(1))
@@ -40,7 +40,7 @@ func TestChecksOfClusters(t *testing.T) {
 			connectable: kmsapi.CloudHsmClusterInvalidConfiguration, verify: kmsapi.CloudHsmClusterInvalidConfiguration, text: "security group"},
 		{name: "mutual TLS", change: func(r *rig) { r.cluster().MTLS = true },
 			connectable: kmsapi.CloudHsmClusterInvalidConfiguration, verify: kmsapi.CloudHsmClusterInvalidConfiguration, text: "mutual TLS"},
-		{name: "IPv6", change: func(r *rig) { r.cluster().NetworkType = cloudhsm.DualStack },
+		{name: "IPv6", change: func(r *rig) { r.cluster().NetworkType = cloudhsmapi.DualStack },
 			connectable: kmsapi.CloudHsmClusterInvalidConfiguration, verify: kmsapi.CloudHsmClusterInvalidConfiguration, text: "IPV4"},
 		{name: "one HSM only", change: func(r *rig) { r.cluster().Members = r.cluster().Members[:1] },
 			verify: kmsapi.CloudHsmClusterInvalidConfiguration, text: "at least two Availability Zones"},

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 )
@@ -54,7 +55,7 @@ func checkConfiguration(c cloudhsm.Cluster) error {
 		return badConfiguration(c, "Its security group must allow TCP traffic on ports 2223-2225 from and to itself.")
 	case c.MTLS:
 		return badConfiguration(c, "It must not ask its clients for certificates (mutual TLS).")
-	case c.NetworkType != "" && c.NetworkType != cloudhsm.IPv4:
+	case c.NetworkType != "" && c.NetworkType != cloudhsmapi.IPv4:
 		return badConfiguration(c, "Its network type must be IPV4.")
 	}
 	return nil
