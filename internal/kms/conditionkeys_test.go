@@ -224,7 +224,7 @@ func (k conditionKey) null(missing bool) string {
 	return fmt.Sprintf(`{"Null":{%q:"%v"}}`, k.name, missing)
 }
 
-// The sets of askings that the handbook of condition keys speaks of.
+// The sets of askings that have condition keys in common.
 func aboutKeys(a asking) bool { return a.on != "" && a.on != "alias" }
 func existing(a asking) bool  { return aboutKeys(a) && a.on != "new" && a.on != "replica" }
 func everywhere(asking) bool  { return true }
