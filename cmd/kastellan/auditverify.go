@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -56,7 +57,11 @@ func (c *auditVerifyCmd) options(cfg *config.Config) (o trail.VerifyOptions, err
 		if err != nil {
 			text = []byte(key)
 		}
-		o.Keys = append(o.Keys, strings.Fields(string(text))...)
+		keys := strings.Fields(string(text))
+		if len(keys) == 0 { // without a key, the log itself would be believed
+			return o, errors.New("--public-key is empty, or names an empty file")
+		}
+		o.Keys = append(o.Keys, keys...)
 	}
 	if cfg != nil && len(o.Keys) == 0 {
 		key, err := cfg.AuditPublicKey()

@@ -130,11 +130,28 @@ func (c *call) verifyToken(ctx context.Context, account, token string) (*webIden
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		return nil, notAToken()
 	}
+	if err := claims.checkNames(); err != nil {
+		return nil, err
+	}
 	w := &webIdentity{provider: provider.Name(), providerARN: arn, claims: claims}
 	if err := w.checkTimes(c.at, provider.Skew); err != nil {
 		return nil, err
 	}
 	return w, w.checkAudience(provider.ClientIDs)
+}
+
+// checkNames refuses claims that differ in case only: the names of condition keys do not tell
+// them apart, and one of them may be of the user's choice.
+func (t tokenClaims) checkNames() error {
+	seen := make(map[string]bool, len(t))
+	for name := range t {
+		folded := strings.ToLower(name)
+		if seen[folded] {
+			return kmsapi.Errorf(stsapi.InvalidIdentityToken, "The token has claims whose names differ in case only.")
+		}
+		seen[folded] = true
+	}
+	return nil
 }
 
 // provider finds the account's provider for an issuer, whose URL is compared to the letter.
