@@ -20,6 +20,7 @@ type Declared struct {
 	clusters map[string]Cluster // by id
 	subnets  map[string]Subnet  // by id
 	stores   map[string]*reservation
+	others   func(subnetID string) int // nil: there are no others
 }
 
 var (

@@ -1,0 +1,147 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/cloudhsm/rack"
+	"kastellan.dev/internal/cloudhsmapi"
+	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/store"
+)
+
+var (
+	_ cloudhsm.Directory = (*Service)(nil)
+	_ cloudhsm.Network   = (*Service)(nil)
+)
+
+// Cluster implements cloudhsm.Directory for the clusters that are managed here, and for those that are declared. Of
+// an activated cluster HSMs that are lost are members too; those that are being made are not.
+func (s *Service) Cluster(ctx context.Context, account, region, id string) (cloudhsm.Cluster, error) {
+	var out cloudhsm.Cluster
+	err := s.db.View(ctx, func(r store.Reader) error {
+		rec, err := load[clusterRecord](r, path(clusterPrefix, account, region, id))
+		if err != nil || rec == nil {
+			return err
+		}
+		out, err = s.described(r, rec)
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	if out.ID == "" {
+		return s.declared.Cluster(ctx, account, region, id)
+	}
+	if out.State == cloudhsmapi.ClusterDeleted {
+		return cloudhsm.Cluster{}, fmt.Errorf("%w: %s was deleted", cloudhsm.ErrNotFound, id)
+	}
+	return out, nil
+}
+
+// described is a cluster as key stores see it.
+func (s *Service) described(r store.Reader, rec *clusterRecord) (cloudhsm.Cluster, error) {
+	out := cloudhsm.Cluster{
+		ID: rec.ID, Account: rec.Account, Region: rec.Region, State: rec.State,
+		TrustAnchor: rec.TrustAnchor, ClusterCertificate: rec.Certificate,
+		HsmType: rec.HsmType, NetworkType: rec.NetworkType, SubnetMapping: rec.Subnets,
+		PINFormat: cloudhsm.PINIsUserColonAndPass, Replication: cloudhsm.ReplicationWrapped,
+	}
+	if rec.works() {
+		out.State = cloudhsmapi.ClusterActive
+	}
+	for i := range rec.HSMs {
+		h := &rec.HSMs[i]
+		if h.State != cloudhsmapi.HsmActive && h.State != cloudhsmapi.HsmDegraded {
+			continue
+		}
+		opened, err := s.hsmOf(r, h)
+		if err != nil {
+			return out, err
+		}
+		out.Members = append(out.Members, cloudhsm.Member{ID: h.ID, AvailabilityZone: h.Zone, IP: h.IP, Token: opened.Config})
+	}
+	return out, nil
+}
+
+// hsmOf tells how the token of an HSM is opened.
+func (s *Service) hsmOf(r store.Reader, h *hsmRecord) (rack.HSM, error) {
+	token, err := load[tokenRecord](r, tokenPath(h.Token))
+	if err != nil {
+		return rack.HSM{}, err
+	}
+	if token == nil || s.pools == nil {
+		return rack.HSM{}, fmt.Errorf("the token of %s is not on record, or its pool is not configured any more", h.ID)
+	}
+	pins, err := s.openPINs(token)
+	if err != nil {
+		return rack.HSM{}, err
+	}
+	prepared, err := s.pools.Reach(h.Token, pins)
+	if err != nil {
+		return rack.HSM{}, fmt.Errorf("finding the token of %s: %w", h.ID, err)
+	}
+	return rack.HSM{ID: h.ID, Config: prepared.Config, PIN: prepared.PIN}, nil
+}
+
+// Reserve implements cloudhsm.Network: key stores have addresses in the subnets, beside HSMs.
+func (s *Service) Reserve(storeID string, c cloudhsm.Cluster) (release func(), err error) {
+	return s.declared.Reserve(storeID, c)
+}
+
+// HSMsIn counts the HSMs that have addresses in a subnet, for the accounting of addresses.
+func (s *Service) HSMsIn(subnet string) int {
+	n := 0
+	err := s.db.View(s.ctx, func(r store.Reader) error {
+		taken, err := takenIn(r, subnet)
+		n = len(taken)
+		return err
+	})
+	if err != nil {
+		s.log.Error("the addresses of a subnet could not be counted", "subnet", subnet, "error", err)
+	}
+	return n
+}
+
+// keyStores is who key stores are, for the rule that a user is logged in by one at a time.
+const keyStores = "kms"
+
+// Open opens a member of a cluster for a key store. That of a managed cluster lets a user of the cluster
+// log in, by "user:password"; any other is the token itself.
+func (s *Service) Open(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error) {
+	var at rack.HSM
+	var cluster *clusterRecord
+	err := s.db.View(ctx, func(r store.Reader) (err error) {
+		if cluster, err = s.clusterOf(r, m.ID); err != nil || cluster == nil {
+			return err
+		}
+		at, err = s.hsmOf(r, cluster.hsm(m.ID))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if cluster == nil {
+		return pkcs11.Open(ctx, m.Token, log)
+	}
+	return s.rack.Gate(ctx, at, keyStores, &doorkeeper{s: s, cluster: cluster.path(), users: cluster.usersPath()}, log)
+}
+
+// clusterOf finds the cluster of an HSM, or gives nil.
+func (s *Service) clusterOf(r store.Reader, hsm string) (*clusterRecord, error) {
+	all, err := scan[clusterRecord](r, clusterPrefix)
+	if err != nil {
+		return nil, err
+	}
+	for _, rec := range all {
+		if rec.hsm(hsm) != nil {
+			return rec, nil
+		}
+	}
+	return nil, nil
+}
+
+var errGone = errors.New("the HSM does not exist any more")

@@ -1,0 +1,131 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/cloudhsmapi"
+	"kastellan.dev/internal/keystore/hsm"
+	"kastellan.dev/internal/store"
+)
+
+// tolerated is how often in a row an HSM may miss a look before it counts as lost: a module's process that was
+// replaced fails once.
+const tolerated = 2
+
+// checkHealth looks at all HSMs at the same time. What is lost turns DEGRADED, and after a while another
+// token takes its place; what is back turns ACTIVE once it has what the others have.
+func (s *Service) checkHealth(rec *clusterRecord) error {
+	failures := make([]error, len(rec.HSMs))
+	var looking sync.WaitGroup
+	for i := range rec.HSMs {
+		h := &rec.HSMs[i]
+		if h.State != cloudhsmapi.HsmActive && h.State != cloudhsmapi.HsmDegraded {
+			continue
+		}
+		looking.Go(func() {
+			failures[i] = s.outlive(func() error { return s.lookAfter(rec, h) })
+		})
+	}
+	looking.Wait()
+	return errors.Join(failures...)
+}
+
+func (s *Service) lookAfter(rec *clusterRecord, h *hsmRecord) error {
+	ctx, cancel := s.within()
+	defer cancel()
+	seen, err := s.openRecorded(ctx, h)
+	if err == nil {
+		defer seen.shared.Close()
+	} else if s.ctx.Err() != nil {
+		return nil
+	}
+	misses := s.tending.missed(rec.path()+"/"+h.ID, err == nil)
+	switch {
+	case err == nil && h.State == cloudhsmapi.HsmDegraded:
+		return s.takeBack(rec, h, seen)
+	case err != nil && h.State == cloudhsmapi.HsmActive && misses >= tolerated:
+		return s.degrade(rec, h, err)
+	case err != nil && h.State == cloudhsmapi.HsmDegraded && s.now().Sub(h.Lost) >= s.timing.ReplaceAfter:
+		return s.replace(rec, h)
+	default:
+		return nil
+	}
+}
+
+// degrade takes an HSM that is lost out of those whose keys count.
+func (s *Service) degrade(rec *clusterRecord, h *hsmRecord, why error) error {
+	err := s.updateHSM(rec.path(), h, func(_ store.Tx, _ *clusterRecord, h *hsmRecord) error {
+		h.State, h.Lost, h.Message = cloudhsmapi.HsmDegraded, s.now().UTC(), cut(why.Error(), maxStateMessage)
+		return nil
+	})
+	return s.told(rec, h, cloudhsmapi.HsmDegraded, why, err)
+}
+
+// takeBack makes an HSM that answers again ACTIVE, once it has what the others have and they have what it has.
+func (s *Service) takeBack(rec *clusterRecord, h *hsmRecord, back *site) error {
+	ctx, cancel := s.within()
+	defer cancel()
+	peers, _ := s.openActive(ctx, rec, h.ID) // what cannot be reached is looked at by itself
+	defer peers.close()
+	if len(peers) > 0 {
+		if _, err := hsm.Fill(ctx, rec.ID, peers.list(), back.Site, s.log); err != nil {
+			return fmt.Errorf("bringing %s up to date: %w", h.ID, err)
+		}
+	}
+	err := s.updateHSM(rec.path(), h, func(_ store.Tx, _ *clusterRecord, h *hsmRecord) error {
+		h.State, h.Lost, h.Message = cloudhsmapi.HsmActive, time.Time{}, ""
+		return nil
+	})
+	s.tending.forget(rec.path() + "/compare")
+	return s.told(rec, h, cloudhsmapi.HsmActive, nil, err)
+}
+
+// replace gives an HSM that is lost another token. The old one is wiped when it is back, after what
+// only it has was saved. While no other HSM is active there is nothing to fill a new token with but
+// a backup, which may be older than the lost one: that is not done unasked.
+func (s *Service) replace(rec *clusterRecord, h *hsmRecord) error {
+	if len(rec.active()) == 0 {
+		return nil
+	}
+	if err := s.swapToken(rec, h); err != nil {
+		return fmt.Errorf("replacing %s: %w", h.ID, err)
+	}
+	return s.told(rec, h, cloudhsmapi.HsmCreateInProgress, nil, nil)
+}
+
+// swapToken has an HSM made anew with another token of a pool.
+func (s *Service) swapToken(rec *clusterRecord, h *hsmRecord) error {
+	return s.updateHSM(rec.path(), h, func(tx store.Tx, rec *clusterRecord, h *hsmRecord) error {
+		old := *h
+		h.Type = rec.HsmType
+		var err error
+		if h.Token, err = s.takeToken(tx, rec, h); err != nil {
+			return err
+		}
+		h.State, h.Lost, h.Message = cloudhsmapi.HsmCreateInProgress, time.Time{}, "It is replaced."
+		return giveUp(tx, &old)
+	})
+}
+
+// told logs and records a change that was made, unless it was not.
+func (s *Service) told(rec *clusterRecord, h *hsmRecord, to cloudhsmapi.HsmState, why, err error) error {
+	if err != nil {
+		if errors.Is(err, errGone) {
+			return nil
+		}
+		return err
+	}
+	details := audit.Data{"hsmId": h.ID, "state": string(to)}
+	if why != nil {
+		details["cause"] = cut(why.Error(), maxStateMessage)
+	}
+	s.log.Warn("an HSM has changed its state", "cluster", rec.ID, "hsm", h.ID, "state", to, "cause", why)
+	s.event("HsmStateChange", rec.Account, rec.Region, rec.arn(), details, nil)
+	s.changed(rec.ID)
+	s.kick()
+	return nil
+}

@@ -1,0 +1,74 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"kastellan.dev/internal/cloudhsm/rack"
+	"kastellan.dev/internal/store"
+)
+
+// vaultHSM is what the backup HSM is called where HSMs have ids.
+const vaultHSM = "backup-hsm"
+
+var errNoVault = errors.New("no backup HSM is configured (hsm.vault)")
+
+// openVault opens the backup HSM. Its token is taken and initialised when it is needed for the first time, and never again:
+// the cluster keys on it are all that opens backups.
+func (s *Service) openVault(ctx context.Context) (*site, error) {
+	if s.vaultIn == "" || s.pools == nil {
+		return nil, errNoVault
+	}
+	s.vaultTurn.Lock()
+	defer s.vaultTurn.Unlock()
+	token, err := s.vaultToken(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("finding the backup HSM: %w", err)
+	}
+	pins, err := s.openPINs(token)
+	if err != nil {
+		return nil, err
+	}
+	at, err := s.pools.Reach(token.Placement, pins)
+	if !token.Filled {
+		at, err = s.pools.Prepare(ctx, token.Placement, vaultHSM, pins)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reaching the backup HSM: %w", err)
+	}
+	opened, err := s.open(ctx, rack.HSM{ID: vaultHSM, Config: at.Config, PIN: at.PIN})
+	if err != nil || token.Filled {
+		return opened, err
+	}
+	_, err = s.db.Update(ctx, func(tx store.Tx) error { return filled(tx, token.Placement) })
+	if err != nil {
+		_ = opened.shared.Close()
+		return nil, err
+	}
+	return opened, nil
+}
+
+// vaultToken gives the record of the backup HSM's token, and takes one if there is none.
+func (s *Service) vaultToken(ctx context.Context) (token *tokenRecord, err error) {
+	_, err = s.db.Update(ctx, func(tx store.Tx) error {
+		taken, err := scan[tokenRecord](tx, tokenPrefix+s.vaultIn+"/")
+		if err != nil {
+			return err
+		}
+		if len(taken) > 0 {
+			token = taken[0]
+			return nil
+		}
+		at, err := s.pools.First(s.vaultIn)
+		if err != nil {
+			return err
+		}
+		token = &tokenRecord{Placement: at, HSM: vaultHSM}
+		if token.PINs, err = s.sealPINs(at, rack.PINs{SO: randomPIN(), User: randomPIN()}); err != nil {
+			return err
+		}
+		return save(tx, token.path(), token)
+	})
+	return token, err
+}
