@@ -235,15 +235,20 @@ func (c *Connection) uniteAll(ctx context.Context, logins []*login, trace *keyst
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(1+len(logins))*c.kind.cfg.Step)
 	defer cancel()
 	var failures []error
-	united, err := unite(ctx, logins, len(logins) == len(c.members), func(l *login, what string, err error) {
-		trace.Step("cluster key", l.decl.ID)(what, err)
+	stays, byStay := staysOf(logins)
+	same, err := unite(ctx, stays, len(logins) == len(c.members), func(s *stay, what string, err error) {
+		trace.Step("cluster key", s.id)(what, err)
 		if err != nil {
 			failures = append(failures, err)
-			l.enter(Unhealthy, err)
+			byStay[s].enter(Unhealthy, err)
 		}
 	})
 	if err != nil {
 		return nil, fail(kmsapi.InternalError, err)
+	}
+	var united []*login
+	for _, s := range same {
+		united = append(united, byStay[s])
 	}
 	if len(united) == 0 {
 		code, err := mostTelling(failures, reachCode)
@@ -254,6 +259,16 @@ func (c *Connection) uniteAll(ctx context.Context, logins []*login, trace *keyst
 		c.kind.cfg.Log.Warn("a cluster has no cluster key, which is made only when all HSMs can be reached", "cluster", c.cluster.ID)
 	}
 	return united, nil
+}
+
+// staysOf gives the stays that logins are, and the way back.
+func staysOf(logins []*login) (stays []*stay, byStay map[*stay]*login) {
+	byStay = make(map[*stay]*login)
+	for _, l := range logins {
+		stays = append(stays, &l.stay)
+		byStay[&l.stay] = l
+	}
+	return stays, byStay
 }
 
 // level gives each member the KMS keys that it lacks, and puts it into service.

@@ -97,7 +97,7 @@ func (c *Connection) makeKey(ctx context.Context, key keystore.NewKey, source *l
 	}
 	known, ok := appendBody(nil, sealed)
 	if !ok {
-		return nil, errors.New("the HSM chose an IV or a tag of another size")
+		return nil, errBody
 	}
 	m.known = known
 	if err := c.spread(ctx, source, h, m, logins); err != nil {
@@ -149,7 +149,7 @@ func (c *Connection) hand(ctx context.Context, source *login, h pkcs11.Handle, m
 		if err := appear(ctx, to, m); err != nil {
 			return err
 		}
-	} else if _, err := clone(ctx, source, pkcs11.Object{Handle: h, Label: m.label, ID: []byte(m.id)}, to); err != nil {
+	} else if err := clone(ctx, &source.stay, pkcs11.Object{Handle: h, Label: m.label, ID: []byte(m.id)}, &to.stay); err != nil {
 		return err
 	}
 	_, err := to.locate(ctx, m)
@@ -202,7 +202,7 @@ func (c *Connection) destroy(ctx context.Context, keyID, label, id string) error
 			failures = append(failures, fmt.Errorf("%s is not in service", m.decl.ID))
 			continue
 		}
-		if err := l.destroyAll(ctx, label, id); err != nil {
+		if err := l.destroyAll(ctx, label, []byte(id)); err != nil {
 			c.suspect(l, err)
 			failures = append(failures, fmt.Errorf("%s: %w", m.decl.ID, err))
 		}
@@ -213,19 +213,4 @@ func (c *Connection) destroy(ctx context.Context, keyID, label, id string) error
 	}
 	c.doom(label, false)
 	return nil
-}
-
-func (l *login) destroyAll(ctx context.Context, label, id string) error {
-	found, err := l.find(ctx, label, []byte(id))
-	if err != nil {
-		return err
-	}
-	return l.alone(ctx, func() error {
-		for _, h := range found {
-			if err := l.token.Destroy(ctx, h); err != nil && !isStale(err) {
-				return err
-			}
-		}
-		return nil
-	})
 }

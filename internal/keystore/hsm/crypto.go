@@ -24,7 +24,7 @@ func (c *Connection) Encrypt(ctx context.Context, call keystore.Call, key keysto
 	}
 	body, ok := appendBody(dst, sealed)
 	if !ok {
-		return nil, errors.New("the HSM chose an IV or a tag of another size")
+		return nil, errBody
 	}
 	return body, nil
 }

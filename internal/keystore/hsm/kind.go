@@ -23,8 +23,8 @@ type Config struct {
 	Log      *slog.Logger          // nil: nothing is logged
 	Metrics  prometheus.Registerer // nil: nothing is counted
 
-	// Open opens a token; nil: pkcs11.Open.
-	Open func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error)
+	// Open opens a member's token; nil: pkcs11.Open with what the member is declared with.
+	Open func(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error)
 
 	// Step bounds each thing that is done with one member while nobody
 	// waits for it: reaching it, logging in, changing the password; zero means 15 s.
@@ -41,7 +41,9 @@ func (c Config) withDefaults() Config {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Open == nil {
-		c.Open = pkcs11.Open
+		c.Open = func(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error) {
+			return pkcs11.Open(ctx, m.Token, log)
+		}
 	}
 	for _, d := range []struct {
 		value    *time.Duration

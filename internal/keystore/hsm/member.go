@@ -31,18 +31,18 @@ type member struct {
 	format   cloudhsm.PINFormat
 	keyLabel string // of the cluster key; empty where the module replicates
 	log      *slog.Logger
-	open     func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error)
+	open     func(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error)
 	meters   memberMeters
 	tell     atomic.Pointer[func(keystore.HealthChange)] // nil: nobody wants to know
 
 	serving atomic.Pointer[login] // nil: the member does not serve
 	running atomic.Int64          // operations on it right now
 	wake    chan struct{}         // asks the supervisor for a look, holds one
-	objects chan struct{}         // held by who makes, destroys or looks for objects, holds one
+	objects chan struct{}         // see stay
 	behind  atomic.Bool           // keys are missing on it
 
 	mu     sync.Mutex
-	token  pkcs11.Token // nil until it was opened
+	opened pkcs11.Token // the token; nil until it was opened
 	closed bool         // no token is opened any more
 	state  State
 	since  time.Time
@@ -78,11 +78,11 @@ const kmsuser = "kmsuser"
 // reach gives the member's token, opened if need be, and what it says of itself.
 func (m *member) reach(ctx context.Context) (pkcs11.Token, pkcs11.TokenInfo, error) {
 	m.mu.Lock()
-	token := m.token
+	token := m.opened
 	m.mu.Unlock()
 	if token == nil {
 		var err error
-		if token, err = m.open(ctx, m.decl.Token, m.log); err != nil {
+		if token, err = m.open(ctx, m.decl, m.log); err != nil {
 			return nil, pkcs11.TokenInfo{}, fmt.Errorf("opening the token: %w", err)
 		}
 		if !m.keep(token) {
@@ -103,7 +103,7 @@ func (m *member) keep(token pkcs11.Token) bool {
 	if m.closed {
 		return false
 	}
-	m.token = token
+	m.opened = token
 	return true
 }
 
@@ -112,8 +112,8 @@ func (m *member) keep(token pkcs11.Token) bool {
 // not when it has read its token at the moment that another process wrote it.
 func (m *member) renew() {
 	m.mu.Lock()
-	token := m.token
-	m.token = nil
+	token := m.opened
+	m.opened = nil
 	m.mu.Unlock()
 	if token == nil {
 		return
@@ -156,19 +156,6 @@ func (m *member) setState(state State, why error) (changed bool) {
 	return changed
 }
 
-// alone makes, destroys or looks for objects while nobody else of this connection
-// does on this member: SoftHSM2 fails to make an object that it is asked to
-// look for at the same moment. Using keys goes on meanwhile.
-func (m *member) alone(ctx context.Context, do func() error) error {
-	select {
-	case m.objects <- struct{}{}:
-		defer func() { <-m.objects }()
-		return do()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // kick asks the supervisor for a look.
 func (m *member) kick() {
 	select {
@@ -198,8 +185,8 @@ func (m *member) lose(l *login, why error) {
 func (m *member) close(ctx context.Context) {
 	m.serving.Store(nil)
 	m.mu.Lock()
-	token := m.token
-	m.token, m.closed = nil, true
+	token := m.opened
+	m.opened, m.closed = nil, true
 	m.mu.Unlock()
 	if token == nil {
 		return

@@ -61,8 +61,8 @@ func (m *metrics) conditions() map[place]condition {
 			}
 			member.mu.Lock()
 			is.keys = max(is.keys, float64(member.keys))
-			if member.token != nil {
-				is.restarts += float64(pkcs11.Restarts(member.token))
+			if member.opened != nil {
+				is.restarts += float64(pkcs11.Restarts(member.opened))
 			}
 			member.mu.Unlock()
 			is.inFlight += float64(member.running.Load())

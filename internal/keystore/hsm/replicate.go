@@ -13,31 +13,6 @@ func keyTemplate(label, id string, underTrusted bool) pkcs11.Template {
 	return pkcs11.Template{Label: label, ID: []byte(id), Token: true, Encrypt: true, Extractable: true, WrapWithTrusted: underTrusted}
 }
 
-// clone copies a key from one member to another, wrapped under the cluster key.
-func clone(ctx context.Context, from *login, key pkcs11.Object, to *login) (pkcs11.Handle, error) {
-	source, target := from.cluster.Load(), to.cluster.Load()
-	if source == nil || target == nil {
-		return pkcs11.Handle{}, fmt.Errorf("%s or %s has no cluster key", from.decl.ID, to.decl.ID)
-	}
-	a, err := from.token.Attributes(ctx, key.Handle)
-	if err != nil {
-		return pkcs11.Handle{}, fmt.Errorf("reading attributes on %s: %w", from.decl.ID, err)
-	}
-	wrapped, err := from.token.WrapKey(ctx, source.handle, key.Handle)
-	if err != nil {
-		return pkcs11.Handle{}, fmt.Errorf("wrapping on %s: %w", from.decl.ID, err)
-	}
-	var h pkcs11.Handle
-	err = to.alone(ctx, func() (err error) {
-		h, err = to.token.UnwrapKey(ctx, target.handle, wrapped, keyTemplate(key.Label, string(key.ID), a.WrapWithTrusted))
-		return err
-	})
-	if err != nil {
-		return pkcs11.Handle{}, fmt.Errorf("unwrapping on %s: %w", to.decl.ID, err)
-	}
-	return h, nil
-}
-
 // isKMSKey tells KMS keys of the store's account and Region from whatever else
 // is on the HSM.
 func (c *Connection) isKMSKey(o pkcs11.Object) bool {
@@ -74,7 +49,7 @@ func (c *Connection) pull(ctx context.Context, l *login, peers []*login) error {
 		l.keys = len(have)
 		l.mu.Unlock()
 	}()
-	if l.keyLabel == "" {
+	if l.stay.keyLabel == "" {
 		return nil // the module replicates
 	}
 	for _, peer := range peers {
@@ -98,7 +73,7 @@ func (c *Connection) pull(ctx context.Context, l *login, peers []*login) error {
 func (c *Connection) pullOne(ctx context.Context, from *login, key pkcs11.Object, to *login) error {
 	ctx, cancel := context.WithTimeout(ctx, c.kind.cfg.Step)
 	defer cancel()
-	_, err := clone(ctx, from, key, to)
+	err := clone(ctx, &from.stay, key, &to.stay)
 	switch {
 	case err == nil:
 		to.log.Info("a key that the HSM lacked was copied to it", "key", key.Label, "from", from.decl.ID)

@@ -123,7 +123,7 @@ func (c *Connection) alignWith(ctx context.Context, l *login, peers []*login) er
 		if peer.cluster.Load() == nil {
 			continue
 		}
-		err := l.align(ctx, peer)
+		err := l.align(ctx, &peer.stay)
 		if err != nil {
 			peer.kick() // it may be the one that failed
 			return fmt.Errorf("aligning the cluster key with %s: %w", peer.decl.ID, err)
