@@ -298,7 +298,8 @@ func (f *faultyToken) UnwrapKey(ctx context.Context, w pkcs11.Handle, b []byte, 
 	if err := f.fault("UnwrapKey"); err != nil {
 		return pkcs11.Handle{}, err
 	}
-	return f.Token.UnwrapKey(ctx, w, b, t)
+	h, err := f.Token.UnwrapKey(ctx, w, b, t)
+	return h, errors.Join(err, f.fault("after:UnwrapKey"))
 }
 
 func (f *faultyToken) UnwrapFromTransport(ctx context.Context, p pkcs11.TransportKey, b []byte, t pkcs11.Template) (pkcs11.Handle, error) {
