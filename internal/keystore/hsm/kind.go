@@ -32,8 +32,11 @@ type Config struct {
 	// Retry is the first pause before a member that was lost is tried again; it doubles
 	// up to RetryMax. Zero means 200 ms and 30 s.
 	Retry, RetryMax time.Duration
-	// Poll is how often a member that serves is looked after; zero means 10 s.
+	// Poll is how often a member that serves is looked after, and the directory is asked
+	// which members there are; zero means 10 s.
 	Poll time.Duration
+	// CompareEvery is how often the keys of all members are compared; zero means 1 h.
+	CompareEvery time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -48,7 +51,7 @@ func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		value    *time.Duration
 		standard time.Duration
-	}{{&c.Step, 15 * time.Second}, {&c.Retry, 200 * time.Millisecond}, {&c.RetryMax, 30 * time.Second}, {&c.Poll, 10 * time.Second}} {
+	}{{&c.Step, 15 * time.Second}, {&c.Retry, 200 * time.Millisecond}, {&c.RetryMax, 30 * time.Second}, {&c.Poll, 10 * time.Second}, {&c.CompareEvery, time.Hour}} {
 		if *d.value == 0 {
 			*d.value = d.standard
 		}

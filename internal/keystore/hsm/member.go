@@ -33,13 +33,16 @@ type member struct {
 	log      *slog.Logger
 	open     func(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error)
 	meters   memberMeters
-	tell     atomic.Pointer[func(keystore.HealthChange)] // nil: nobody wants to know
+	tell     *atomic.Pointer[func(keystore.HealthChange)] // of the connection; may be nil
 
 	serving atomic.Pointer[login] // nil: the member does not serve
 	running atomic.Int64          // operations on it right now
-	wake    chan struct{}         // asks the supervisor for a look, holds one
+	wake    bell                  // asks the supervisor for a look
 	objects chan struct{}         // see stay
 	behind  atomic.Bool           // keys are missing on it
+	stop    context.CancelFunc    // ends the supervisor
+	idle    chan struct{}         // closed when the supervisor has ended
+	gone    chan struct{}         // closed when the member is given up
 
 	mu     sync.Mutex
 	opened pkcs11.Token // the token; nil until it was opened
@@ -56,7 +59,7 @@ type member struct {
 func (k *Kind) newMember(store string, c cloudhsm.Cluster, decl cloudhsm.Member) *member {
 	m := &member{
 		decl: decl, format: c.PINFormat, open: k.cfg.Open, log: k.cfg.Log.With("keyStore", store, "cluster", c.ID, "member", decl.ID),
-		wake: make(chan struct{}, 1), objects: make(chan struct{}, 1), state: Unhealthy, since: time.Now(),
+		wake: newBell(), objects: make(chan struct{}, 1), idle: make(chan struct{}), gone: make(chan struct{}), state: Unhealthy, since: time.Now(),
 	}
 	if c.Replication != cloudhsm.ReplicationModule {
 		m.keyLabel = clusterKeyLabel(c.ID)
@@ -126,8 +129,11 @@ func (m *member) renew() {
 // enter puts the member into a state; why is the reason for one that does not serve.
 func (m *member) enter(state State, why error) {
 	changed := m.setState(state, why)
+	if !changed || m.tell == nil {
+		return
+	}
 	tell := m.tell.Load()
-	if !changed || tell == nil {
+	if tell == nil {
 		return
 	}
 	cause := ""
@@ -157,12 +163,7 @@ func (m *member) setState(state State, why error) (changed bool) {
 }
 
 // kick asks the supervisor for a look.
-func (m *member) kick() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-}
+func (m *member) kick() { m.wake.ring() }
 
 // lag notes that the member lacks keys.
 func (m *member) lag() {

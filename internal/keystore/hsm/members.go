@@ -49,11 +49,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 type place struct{ store, cluster, member string }
 
 func (m *metrics) conditions() map[place]condition {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	out := make(map[place]condition)
-	for c := range m.open {
-		for _, member := range c.members {
+	for _, c := range m.connections() {
+		for _, member := range c.members() {
 			at := place{c.cfg.ID, c.cluster.ID, member.decl.ID}
 			is := out[at]
 			if member.serving.Load() != nil {
