@@ -46,12 +46,18 @@ func classOf(rv uint) string {
 func (c Config) SessionLimit() int { return c.settings().sessions }
 
 // Restarts tells how often the process of a token's module was replaced since Open; 0 for a
-// module in this process.
+// module in this process. A Token that stands before another one tells it with a method of this name.
 func Restarts(t Token) uint64 {
-	if tok, ok := t.(*token); ok {
-		if b, ok := tok.backend.(interface{ restarts() uint64 }); ok {
-			return b.restarts()
-		}
+	if t, ok := t.(interface{ Restarts() uint64 }); ok {
+		return t.Restarts()
+	}
+	return 0
+}
+
+// Restarts implements what the function Restarts asks for.
+func (t *token) Restarts() uint64 {
+	if b, ok := t.backend.(interface{ restarts() uint64 }); ok {
+		return b.restarts()
 	}
 	return 0
 }
@@ -71,5 +77,6 @@ var spanNames = [opCount]string{
 	opFind: "PKCS#11 FindKeys", opList: "PKCS#11 ListKeys", opAttributes: "PKCS#11 Attributes", opDestroy: "PKCS#11 Destroy",
 	opEncrypt: "PKCS#11 EncryptGCM", opDecrypt: "PKCS#11 DecryptGCM",
 	opWrap: "PKCS#11 WrapKey", opUnwrap: "PKCS#11 UnwrapKey", opUnwrapSession: "PKCS#11 UnwrapKey",
+	opMakeSigning: "PKCS#11 MakeSigningKey", opFindSigning: "PKCS#11 FindSigningKeys", opSign: "PKCS#11 Sign",
 	opMakeTransport: "PKCS#11 MakeTransportKey", opWrapTransport: "PKCS#11 WrapForTransport", opUnwrapTransport: "PKCS#11 UnwrapFromTransport",
 }

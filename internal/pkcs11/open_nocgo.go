@@ -21,5 +21,13 @@ func WorkerMain() {}
 // InitToken fails with ErrNoCgo.
 func InitToken(context.Context, ProvisionConfig) (TokenInfo, error) { return TokenInfo{}, ErrNoCgo }
 
+// ReinitToken fails with ErrNoCgo.
+func ReinitToken(context.Context, Config, string, secret.Text, secret.Text) (TokenInfo, error) {
+	return TokenInfo{}, ErrNoCgo
+}
+
+// DestroyObjects fails with ErrNoCgo.
+func DestroyObjects(context.Context, Config, secret.Text) (int, error) { return 0, ErrNoCgo }
+
 // MarkTrusted fails with ErrNoCgo.
 func MarkTrusted(context.Context, Config, secret.Text, string) error { return ErrNoCgo }

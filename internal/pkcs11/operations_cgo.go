@@ -45,6 +45,10 @@ var operations = [opCount]operation{
 	opWrapTransport:   {run: wrapTransport, idempotent: true},
 	opUnwrapTransport: {run: unwrapTransport, control: true, sessionObjects: true},
 	opMarkTrusted:     {run: markTrusted},
+	opDestroyAll:      {run: destroyAll, patience: keyPairPatience},
+	opMakeSigning:     {run: makeSigning, patience: keyPairPatience},
+	opFindSigning:     {run: findSigning, idempotent: true, private: true},
+	opSign:            {run: sign, idempotent: true},
 }
 
 func opInfoRun(e *engine, _ *session, _ *message) (message, error) {

@@ -22,15 +22,24 @@ type ProvisionConfig struct {
 }
 
 func (c *ProvisionConfig) check() error {
-	switch {
-	case !strings.HasPrefix(c.ModulePath, "/"):
+	if !strings.HasPrefix(c.ModulePath, "/") {
 		return errors.New("pkcs11: the module's path is not absolute")
-	case c.Label == "" || len(c.Label) > maxTokenLabel:
-		return errors.New("pkcs11: a token's label has 1 to 32 bytes")
-	case c.SOPIN.IsEmpty():
-		return errors.New("pkcs11: the security officer's PIN is empty")
+	}
+	if err := checkInit(c.Label, c.SOPIN); err != nil {
+		return err
 	}
 	return checkEnv(c.Env)
+}
+
+// checkInit refuses what no C_InitToken takes.
+func checkInit(label string, soPIN secret.Text) error {
+	switch {
+	case label == "" || len(label) > maxTokenLabel:
+		return errors.New("pkcs11: a token's label has 1 to 32 bytes")
+	case soPIN.IsEmpty():
+		return errors.New("pkcs11: the security officer's PIN is empty")
+	}
+	return nil
 }
 
 func (c *ProvisionConfig) message() message {

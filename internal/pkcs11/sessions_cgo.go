@@ -205,7 +205,7 @@ func isSound(err error) bool {
 		return false
 	}
 	switch e.Function {
-	case "C_Encrypt", "C_Decrypt", "C_FindObjects", "C_FindObjectsFinal":
+	case "C_Encrypt", "C_Decrypt", "C_Sign", "C_FindObjects", "C_FindObjectsFinal":
 		return IsAuthentication(err)
 	}
 	return true

@@ -98,7 +98,7 @@ func (w *worker) dispatch(j *job) bool {
 	switch j.question.code {
 	case opStart:
 		w.tasks.Go(func() { j.finish(message{}, w.start(&j.question)) })
-	case opInitToken:
+	case opInitToken, opReinitToken:
 		w.tasks.Go(func() { j.finish(w.initToken(&j.question)) })
 	case opClose:
 		w.ending = true
@@ -161,6 +161,9 @@ func (w *worker) initToken(m *message) (message, error) {
 		return message{}, ErrModule
 	}
 	defer m.wipe()
+	if m.code == opReinitToken {
+		return module.reinitToken(m)
+	}
 	return module.initToken(m)
 }
 

@@ -14,7 +14,7 @@ kmsapi xksapi policy tracing/otlp
 identity stsapi cloudhsmapi
 keyspec keywrap nitro audit blob sigv4 awsjson store pkcs11
 rootkey store/bolt keystore cloudhsm endpointservice audit/trail audit/syslog awsquery
-keystore/soft keystore/hsm keystore/xks kms sts xksproxy/keyfile
+keystore/soft keystore/hsm cloudhsm/rack keystore/xks kms sts xksproxy/keyfile
 server xksproxy
 config xksproxy/check kmsclient
 devmode

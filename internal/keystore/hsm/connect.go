@@ -116,7 +116,7 @@ func (c *Connection) establish(ctx context.Context, trace *keystore.Trace) error
 // each runs do for every member at the same time, each within its own time.
 func (c *Connection) each(ctx context.Context, do func(ctx context.Context, i int, m *member)) {
 	var wg sync.WaitGroup
-	for i, m := range c.members {
+	for i, m := range c.members() {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, c.kind.cfg.Step)
 			defer cancel()
@@ -128,7 +128,7 @@ func (c *Connection) each(ctx context.Context, do func(ctx context.Context, i in
 
 // reachAll opens the tokens of all members; the tokens of those out of reach are nil.
 func (c *Connection) reachAll(ctx context.Context, trace *keystore.Trace) ([]pkcs11.Token, error) {
-	tokens, failures := make([]pkcs11.Token, len(c.members)), make([]error, len(c.members))
+	tokens, failures := make([]pkcs11.Token, len(c.members())), make([]error, len(c.members()))
 	c.each(ctx, func(ctx context.Context, i int, m *member) {
 		failures[i] = step(trace, "reach HSM", m.decl.ID, func() (string, error) {
 			token, info, err := m.reach(ctx)
@@ -142,7 +142,7 @@ func (c *Connection) reachAll(ctx context.Context, trace *keystore.Trace) ([]pkc
 			return tokens, nil
 		}
 	}
-	if len(c.members) == 0 {
+	if len(c.members()) == 0 {
 		return nil, fail(kmsapi.InsufficientCloudHSMHSMs, errors.New("the cluster has no HSM"))
 	}
 	code, err := mostTelling(failures, reachCode)
@@ -152,7 +152,7 @@ func (c *Connection) reachAll(ctx context.Context, trace *keystore.Trace) ([]pkc
 // logInAll logs the kmsuser in wherever it can.
 func (c *Connection) logInAll(ctx context.Context, tokens []pkcs11.Token, trace *keystore.Trace) ([]*login, error) {
 	candidates := c.pw.Candidates()
-	all, failures := make([]*login, len(c.members)), make([]error, len(c.members))
+	all, failures := make([]*login, len(c.members())), make([]error, len(c.members()))
 	c.each(ctx, func(ctx context.Context, i int, m *member) {
 		if tokens[i] == nil {
 			return
@@ -186,7 +186,7 @@ func (c *Connection) logInAll(ctx context.Context, tokens []pkcs11.Token, trace 
 // old one every member has the new one. While a member is away for long it changes nothing.
 func (c *Connection) rotate(ctx context.Context, logins []*login, trace *keystore.Trace) ([]*login, error) {
 	end := trace.Step("prepare password", "")
-	fresh, err := c.pw.Prepare(ctx, len(logins) == len(c.members))
+	fresh, err := c.pw.Prepare(ctx, len(logins) == len(c.members()))
 	if errors.Is(err, keystore.ErrKeepPassword) {
 		end("kept: "+err.Error(), nil)
 		return logins, nil
@@ -219,7 +219,7 @@ func (c *Connection) rotate(ctx context.Context, logins []*login, trace *keystor
 		return nil, fail(code, fmt.Errorf("no HSM lets the user %s change its password: %w", kmsuser, err))
 	}
 	err = step(trace, "commit password", "", func() (string, error) {
-		return fmt.Sprintf("%d of %d HSMs have it", len(changed), len(c.members)), c.pw.Commit(ctx, len(changed) == len(c.members))
+		return fmt.Sprintf("%d of %d HSMs have it", len(changed), len(c.members())), c.pw.Commit(ctx, len(changed) == len(c.members()))
 	})
 	if err != nil {
 		return nil, fail(kmsapi.InternalError, fmt.Errorf("committing the password: %w", err))
@@ -235,15 +235,20 @@ func (c *Connection) uniteAll(ctx context.Context, logins []*login, trace *keyst
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(1+len(logins))*c.kind.cfg.Step)
 	defer cancel()
 	var failures []error
-	united, err := unite(ctx, logins, len(logins) == len(c.members), func(l *login, what string, err error) {
-		trace.Step("cluster key", l.decl.ID)(what, err)
+	stays, byStay := staysOf(logins)
+	same, err := unite(ctx, stays, len(logins) == len(c.members()), func(s *stay, what string, err error) {
+		trace.Step("cluster key", s.id)(what, err)
 		if err != nil {
 			failures = append(failures, err)
-			l.enter(Unhealthy, err)
+			byStay[s].enter(Unhealthy, err)
 		}
 	})
 	if err != nil {
 		return nil, fail(kmsapi.InternalError, err)
+	}
+	var united []*login
+	for _, s := range same {
+		united = append(united, byStay[s])
 	}
 	if len(united) == 0 {
 		code, err := mostTelling(failures, reachCode)
@@ -254,6 +259,16 @@ func (c *Connection) uniteAll(ctx context.Context, logins []*login, trace *keyst
 		c.kind.cfg.Log.Warn("a cluster has no cluster key, which is made only when all HSMs can be reached", "cluster", c.cluster.ID)
 	}
 	return united, nil
+}
+
+// staysOf gives the stays that logins are, and the way back.
+func staysOf(logins []*login) (stays []*stay, byStay map[*stay]*login) {
+	byStay = make(map[*stay]*login)
+	for _, l := range logins {
+		stays = append(stays, &l.stay)
+		byStay[&l.stay] = l
+	}
+	return stays, byStay
 }
 
 // level gives each member the KMS keys that it lacks, and puts it into service.

@@ -17,8 +17,8 @@ type Connection struct {
 	cfg       keystore.Config
 	cluster   cloudhsm.Cluster
 	pw        keystore.Passwords
-	release   func() // gives the addresses back
-	members   []*member
+	release   func()                    // gives the addresses back
+	roster    atomic.Pointer[[]*member] // see members
 	failovers prometheus.Counter
 
 	next    atomic.Uint32 // where the search for a member begins
@@ -27,9 +27,13 @@ type Connection struct {
 	settled chan struct{} // closed when every member has been tried once
 	untried atomic.Int32
 
+	changing sync.Mutex                                  // held by who changes the membership, or ends it
+	changed  bell                                        // the membership may have changed
+	unequal  bell                                        // members may have different keys
+	tell     atomic.Pointer[func(keystore.HealthChange)] // nil: nobody wants to know
+
 	syncing sync.Mutex // held by who puts members in line with each other
-	doomedM sync.Mutex
-	doomed  map[string]bool // labels of keys that are being deleted
+	fates   fates
 
 	closed   atomic.Bool
 	inflight sync.RWMutex // read-held by running calls
@@ -48,14 +52,20 @@ func (k *Kind) newConnection(cfg keystore.Config, cluster cloudhsm.Cluster, pw k
 	c := &Connection{
 		kind: k, cfg: cfg, cluster: cluster, pw: pw, release: release,
 		failovers: k.metrics.failovers.WithLabelValues(cfg.ID),
-		up:        make(chan struct{}), settled: make(chan struct{}), doomed: make(map[string]bool),
+		up:        make(chan struct{}), settled: make(chan struct{}), changed: newBell(), unequal: newBell(),
 	}
+	var members []*member
 	for _, decl := range cluster.Members {
-		m := k.newMember(cfg.ID, cluster, decl)
-		m.meters = k.metrics.of(cfg.ID, decl.ID)
-		c.members = append(c.members, m)
+		members = append(members, c.newMember(decl))
 	}
+	c.roster.Store(&members)
 	return c
+}
+
+func (c *Connection) newMember(decl cloudhsm.Member) *member {
+	m := c.kind.newMember(c.cfg.ID, c.cluster, decl)
+	m.meters, m.tell = c.kind.metrics.of(c.cfg.ID, decl.ID), &c.tell
+	return m
 }
 
 // Resume implements keystore.Kind.
@@ -70,7 +80,7 @@ func (k *Kind) Resume(cfg keystore.Config, pw keystore.Passwords) (keystore.Conn
 		release = func() {}
 	}
 	c := k.newConnection(cfg, cluster, pw, release)
-	c.start(len(c.members))
+	c.start(len(c.members()))
 	return c, nil
 }
 
@@ -83,9 +93,11 @@ func (c *Connection) start(untried int) {
 		close(c.settled)
 	}
 	c.kind.metrics.opened(c)
-	for _, m := range c.members {
-		c.work.Go(func() { c.supervise(ctx, m) })
+	for _, m := range c.members() {
+		c.look(ctx, m, nil, c.tried)
 	}
+	c.work.Go(func() { c.follow(ctx) })
+	c.work.Go(func() { c.compareForever(ctx) })
 }
 
 // serve puts a member into service.
@@ -98,7 +110,7 @@ func (c *Connection) serve(l *login) {
 // others gives the logins that serve, but for one member's.
 func (c *Connection) others(than *member) []*login {
 	var out []*login
-	for _, m := range c.members {
+	for _, m := range c.members() {
 		if l := m.serving.Load(); l != nil && m != than {
 			out = append(out, l)
 		}
@@ -144,28 +156,13 @@ func (c *Connection) abandon() {
 }
 
 func (c *Connection) giveBack(ctx context.Context) {
+	c.changing.Lock()
+	defer c.changing.Unlock()
 	var wg sync.WaitGroup
-	for _, m := range c.members {
+	for _, m := range c.members() {
 		wg.Go(func() { m.close(ctx) })
 	}
 	wg.Wait()
 	c.kind.metrics.closed(c)
 	c.release()
-}
-
-// doom keeps a key from being copied between members until it is gone from all of them.
-func (c *Connection) doom(label string, doomed bool) {
-	c.doomedM.Lock()
-	defer c.doomedM.Unlock()
-	if doomed {
-		c.doomed[label] = true
-	} else {
-		delete(c.doomed, label)
-	}
-}
-
-func (c *Connection) isDoomed(label string) bool {
-	c.doomedM.Lock()
-	defer c.doomedM.Unlock()
-	return c.doomed[label]
 }

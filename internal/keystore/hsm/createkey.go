@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
@@ -32,19 +33,21 @@ func (c *Connection) CreateKey(ctx context.Context, _ keystore.Call, key keystor
 		return keystore.Material{}, fmt.Errorf("creating a key: %w", err)
 	}
 	c.awaitMembers(ctx, false)
-	logins := c.others(nil)
-	if !inTwoZones(logins) {
-		return keystore.Material{}, tooFewHSMs()
-	}
 	var failures []error
 	start := int(c.next.Add(1))
 	for attempt := range attempts {
+		logins := c.others(nil)
+		if !inTwoZones(logins) {
+			return keystore.Material{}, tooFewHSMs().Because(errors.Join(failures...))
+		}
 		source, err := c.source(logins, start+attempt)
 		if err != nil {
 			return keystore.Material{}, err
 		}
-		data, err := c.makeKey(ctx, key, source, logins)
+		c.fates.decree(key.ARN, unmade)
+		data, holders, err := c.makeKey(ctx, key, source, logins)
 		if err == nil {
+			c.made(key.ARN, holders)
 			return keystore.Material{Data: data}, nil
 		}
 		failures = append(failures, err)
@@ -57,6 +60,16 @@ func (c *Connection) CreateKey(ctx context.Context, _ keystore.Call, key keystor
 		return keystore.Material{}, tooFewHSMs().Because(err)
 	}
 	return keystore.Material{}, err
+}
+
+// made lets a key be copied to the members that do not have it, some of which may have joined meanwhile.
+func (c *Connection) made(label string, holders []*member) {
+	c.fates.spare(label)
+	for _, m := range c.members() {
+		if !slices.Contains(holders, m) {
+			m.lag()
+		}
+	}
 }
 
 func inTwoZones(logins []*login) bool {
@@ -78,33 +91,34 @@ func (c *Connection) source(logins []*login, start int) (*login, error) {
 	return nil, badConfiguration(c.cluster, "Its HSMs have no cluster key yet. Connect the custom key store again while all of its HSMs are active.")
 }
 
-// makeKey generates a key in one member, and gets it to the others.
-func (c *Connection) makeKey(ctx context.Context, key keystore.NewKey, source *login, logins []*login) ([]byte, error) {
+// makeKey generates a key in one member, and gets it to the others. It tells who has it.
+func (c *Connection) makeKey(ctx context.Context, key keystore.NewKey, source *login, logins []*login) (data []byte, holders []*member, err error) {
 	var h pkcs11.Handle
-	err := source.alone(ctx, func() (err error) {
+	err = source.alone(ctx, func() (err error) {
 		h, err = source.token.GenerateKey(ctx, keyTemplate(key.ARN, key.ID, trustedBy(logins)))
 		return err
 	})
 	if err != nil {
 		c.suspect(source, err)
-		return nil, fmt.Errorf("generating a key on %s: %w", source.decl.ID, err)
+		return nil, nil, fmt.Errorf("generating a key on %s: %w", source.decl.ID, err)
 	}
 	m := material{label: key.ARN, id: key.ID, clusterID: c.cluster.ID}
 	sealed, err := source.token.EncryptGCM(ctx, h, knownText, []byte(m.label))
 	if err != nil {
 		c.suspect(source, err)
-		return nil, fmt.Errorf("making the known answer on %s: %w", source.decl.ID, err)
+		return nil, nil, fmt.Errorf("making the known answer on %s: %w", source.decl.ID, err)
 	}
 	known, ok := appendBody(nil, sealed)
 	if !ok {
-		return nil, errors.New("the HSM chose an IV or a tag of another size")
+		return nil, nil, errBody
 	}
 	m.known = known
-	if err := c.spread(ctx, source, h, m, logins); err != nil {
-		return nil, err
+	if holders, err = c.spread(ctx, source, h, m, logins); err != nil {
+		return nil, nil, err
 	}
 	source.handles.Store(key.ID, h)
-	return m.encode()
+	data, err = m.encode()
+	return data, holders, err
 }
 
 // trustedBy tells whether all members may pass on a key that only leaves
@@ -118,9 +132,10 @@ func trustedBy(logins []*login) bool {
 	return true
 }
 
-// spread gets a key to the other members, and sees that it is the same there.
-func (c *Connection) spread(ctx context.Context, source *login, h pkcs11.Handle, m material, logins []*login) error {
-	have := 1
+// spread gets a key to the other members, and sees that it is the same there. It
+// tells who has the key, and fails when too few of those still belong to the cluster.
+func (c *Connection) spread(ctx context.Context, source *login, h pkcs11.Handle, m material, logins []*login) (holders []*member, err error) {
+	holders = []*member{source.member}
 	var failures []error
 	for _, l := range logins {
 		if l == source {
@@ -128,17 +143,17 @@ func (c *Connection) spread(ctx context.Context, source *login, h pkcs11.Handle,
 		}
 		err := c.hand(ctx, source, h, m, l)
 		if err == nil {
-			have++
+			holders = append(holders, l.member)
 			continue
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", l.decl.ID, err))
 		c.suspect(l, err)
-		l.lag()
 	}
-	if have < copies {
-		return fmt.Errorf("the key is on %d HSM only: %w", have, errors.Join(failures...))
+	holders = slices.DeleteFunc(holders, func(m *member) bool { return !c.isMember(m) })
+	if len(holders) < copies {
+		return nil, fmt.Errorf("the key is on %d HSM only: %w", len(holders), errors.Join(failures...))
 	}
-	return nil
+	return holders, nil
 }
 
 // hand gets a key to one member, by ourselves or by the vendor's replication.
@@ -149,7 +164,7 @@ func (c *Connection) hand(ctx context.Context, source *login, h pkcs11.Handle, m
 		if err := appear(ctx, to, m); err != nil {
 			return err
 		}
-	} else if _, err := clone(ctx, source, pkcs11.Object{Handle: h, Label: m.label, ID: []byte(m.id)}, to); err != nil {
+	} else if err := clone(ctx, &source.stay, pkcs11.Object{Handle: h, Label: m.label, ID: []byte(m.id)}, &to.stay); err != nil {
 		return err
 	}
 	_, err := to.locate(ctx, m)
@@ -169,11 +184,13 @@ func (c *Connection) suspect(l *login, err error) {
 func (c *Connection) undo(ctx context.Context, key keystore.NewKey) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	err := c.destroy(ctx, key.ID, key.ARN, key.ID)
-	if err != nil {
+	c.fates.decree(key.ARN, undone)
+	if err := c.destroy(ctx, key.ID, key.ARN, key.ID); err != nil {
 		c.kind.cfg.Log.Warn("a key that could not be made is destroyed later", "key", key.ARN, "error", err)
+		return false
 	}
-	return err == nil
+	c.fates.spare(key.ARN)
+	return true
 }
 
 // DeleteKey implements keystore.Store. It fails as long as a member cannot be
@@ -188,44 +205,35 @@ func (c *Connection) DeleteKey(ctx context.Context, _ keystore.Call, key keystor
 	}
 	defer c.leave()
 	c.awaitMembers(ctx, false)
+	c.fates.decree(label, deleted)
 	return c.destroy(ctx, key.ID, label, id)
 }
 
-// destroy destroys all objects with the label and id on all members. Until
-// that is done, nothing copies them from one member to another.
+// destroy destroys all objects with the label and id on all members. The key's fate
+// keeps others from copying it meanwhile. That an HSM failed which has left the cluster is
+// no failure, and one that joined finds the key deleted.
 func (c *Connection) destroy(ctx context.Context, keyID, label, id string) error {
-	c.doom(label, true)
 	var failures []error
-	for _, m := range c.members {
-		l := m.serving.Load()
-		if l == nil {
-			failures = append(failures, fmt.Errorf("%s is not in service", m.decl.ID))
-			continue
-		}
-		if err := l.destroyAll(ctx, label, id); err != nil {
-			c.suspect(l, err)
+	for _, m := range c.members() {
+		if err := c.destroyOn(ctx, m, keyID, label, id); err != nil && c.isMember(m) {
 			failures = append(failures, fmt.Errorf("%s: %w", m.decl.ID, err))
 		}
-		l.handles.Delete(keyID)
 	}
 	if len(failures) > 0 {
 		return kmsapi.Errorf(kmsapi.KMSInvalidState, "The key material could not be destroyed on all HSMs of the CloudHSM cluster.").Because(errors.Join(failures...))
 	}
-	c.doom(label, false)
 	return nil
 }
 
-func (l *login) destroyAll(ctx context.Context, label, id string) error {
-	found, err := l.find(ctx, label, []byte(id))
-	if err != nil {
-		return err
+func (c *Connection) destroyOn(ctx context.Context, m *member, keyID, label, id string) error {
+	l := m.serving.Load()
+	if l == nil {
+		return errors.New("it is not in service")
 	}
-	return l.alone(ctx, func() error {
-		for _, h := range found {
-			if err := l.token.Destroy(ctx, h); err != nil && !isStale(err) {
-				return err
-			}
-		}
-		return nil
-	})
+	err := l.destroyAll(ctx, label, []byte(id))
+	if err != nil {
+		c.suspect(l, err)
+	}
+	l.handles.Delete(keyID)
+	return err
 }

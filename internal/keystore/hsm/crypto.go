@@ -24,7 +24,7 @@ func (c *Connection) Encrypt(ctx context.Context, call keystore.Call, key keysto
 	}
 	body, ok := appendBody(dst, sealed)
 	if !ok {
-		return nil, errors.New("the HSM chose an IV or a tag of another size")
+		return nil, errBody
 	}
 	return body, nil
 }
@@ -99,7 +99,8 @@ func (l *login) explain(ctx context.Context, h pkcs11.Handle, key keystore.Key, 
 // tally is what members said in the course of one call.
 type tally struct {
 	operation, requestID        string
-	tried                       uint32 // a bit for each member: there are cloudhsm.MaxMembers at most
+	members                     *[]*member // among whom
+	tried                       uint32     // a bit for each of them: there are cloudhsm.MaxMembers at most
 	attempts, busy, missing     int
 	last                        error
 	lastFailed, someUnreachable bool
@@ -140,16 +141,21 @@ func (c *Connection) run(ctx context.Context, call keystore.Call, operation, key
 }
 
 // pick chooses the member that has least to do among those that serve and
-// were not tried, and tells whether there are others.
+// were not tried, and tells whether there are others. After a change of membership
+// all may be tried again.
 func (c *Connection) pick(t *tally) (best *login, others bool) {
-	n := len(c.members)
+	if now := c.roster.Load(); t.members != now {
+		t.members, t.tried = now, 0
+	}
+	members := *t.members
+	n := len(members)
 	if n == 0 {
 		return nil, false
 	}
 	start, index := int(c.next.Add(1)%uint32(n)), 0
 	for i := range n {
 		at := (start + i) % n
-		l := c.members[at].serving.Load()
+		l := members[at].serving.Load()
 		if l == nil || t.tried&(1<<at) != 0 {
 			continue
 		}

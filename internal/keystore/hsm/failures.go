@@ -16,6 +16,11 @@ var (
 	errUnfit       = errors.New("the cluster key has attributes that it must not have")
 	errFinalTry    = errors.New("one more wrong password would lock the user")
 	errSick        = errors.New("the HSM fails with what it did right before")
+	errNoCluster   = errors.New("the HSM has no cluster key")
+	errReserved    = errors.New("the label is reserved for the keys by which others are carried")
+	errNotAES      = errors.New("the key is no AES key")
+	errBody        = errors.New("the HSM chose an IV or a tag of another size")
+	errNotSameKey  = errors.New("the unwrapped key is not the one that was wrapped")
 	errNoPassword  = errors.New("there is no password that was not refused already")
 )
 

@@ -23,8 +23,8 @@ type Config struct {
 	Log      *slog.Logger          // nil: nothing is logged
 	Metrics  prometheus.Registerer // nil: nothing is counted
 
-	// Open opens a token; nil: pkcs11.Open.
-	Open func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error)
+	// Open opens a member's token; nil: pkcs11.Open with what the member is declared with.
+	Open func(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error)
 
 	// Step bounds each thing that is done with one member while nobody
 	// waits for it: reaching it, logging in, changing the password; zero means 15 s.
@@ -32,8 +32,11 @@ type Config struct {
 	// Retry is the first pause before a member that was lost is tried again; it doubles
 	// up to RetryMax. Zero means 200 ms and 30 s.
 	Retry, RetryMax time.Duration
-	// Poll is how often a member that serves is looked after; zero means 10 s.
+	// Poll is how often a member that serves is looked after, and the directory is asked
+	// which members there are; zero means 10 s.
 	Poll time.Duration
+	// CompareEvery is how often the keys of all members are compared; zero means 1 h.
+	CompareEvery time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -41,12 +44,14 @@ func (c Config) withDefaults() Config {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Open == nil {
-		c.Open = pkcs11.Open
+		c.Open = func(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error) {
+			return pkcs11.Open(ctx, m.Token, log)
+		}
 	}
 	for _, d := range []struct {
 		value    *time.Duration
 		standard time.Duration
-	}{{&c.Step, 15 * time.Second}, {&c.Retry, 200 * time.Millisecond}, {&c.RetryMax, 30 * time.Second}, {&c.Poll, 10 * time.Second}} {
+	}{{&c.Step, 15 * time.Second}, {&c.Retry, 200 * time.Millisecond}, {&c.RetryMax, 30 * time.Second}, {&c.Poll, 10 * time.Second}, {&c.CompareEvery, time.Hour}} {
 		if *d.value == 0 {
 			*d.value = d.standard
 		}

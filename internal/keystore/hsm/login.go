@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/secret"
@@ -22,16 +21,9 @@ const flagFinalTry = 0x00020000
 // lost; the handles found during it end with it.
 type login struct {
 	*member
-	token    pkcs11.Token
+	stay
 	password secret.Text // of the one that supervises or connects
 	handles  sync.Map    // KMS key id → pkcs11.Handle
-	cluster  atomic.Pointer[clusterKey]
-}
-
-// clusterKey is the cluster key on a member.
-type clusterKey struct {
-	handle  pkcs11.Handle
-	trusted bool // CKA_TRUSTED
 }
 
 // logIn tries passwords until one is right. It keeps count of the wrong ones
@@ -48,7 +40,9 @@ func (m *member) logIn(ctx context.Context, token pkcs11.Token, candidates []sec
 		err = token.Login(ctx, m.pin(password))
 		if err == nil {
 			m.refused = nil
-			return &login{member: m, token: token, password: password}, nil
+			return &login{member: m, password: password, stay: stay{
+				id: m.decl.ID, token: token, keyLabel: m.keyLabel, notes: m.log, objects: m.objects,
+			}}, nil
 		}
 		if !isWrongPassword(err) {
 			return nil, err
@@ -117,26 +111,6 @@ func (l *login) logInWith(ctx context.Context, password secret.Text) error {
 func (l *login) confirm(ctx context.Context) error {
 	_, err := l.find(ctx, "kastellan login", nil)
 	return err
-}
-
-// find gives the key objects with a label and id.
-func (l *login) find(ctx context.Context, label string, id []byte) ([]pkcs11.Handle, error) {
-	var handles []pkcs11.Handle
-	err := l.alone(ctx, func() (err error) {
-		handles, err = l.token.FindKeys(ctx, label, id)
-		return err
-	})
-	return handles, err
-}
-
-// list gives all secret keys.
-func (l *login) list(ctx context.Context) ([]pkcs11.Object, error) {
-	var objects []pkcs11.Object
-	err := l.alone(ctx, func() (err error) {
-		objects, err = l.token.ListKeys(ctx)
-		return err
-	})
-	return objects, err
 }
 
 // handle gives the object of a KMS key; data is what was kept with the key.

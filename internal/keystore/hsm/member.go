@@ -31,18 +31,21 @@ type member struct {
 	format   cloudhsm.PINFormat
 	keyLabel string // of the cluster key; empty where the module replicates
 	log      *slog.Logger
-	open     func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error)
+	open     func(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error)
 	meters   memberMeters
-	tell     atomic.Pointer[func(keystore.HealthChange)] // nil: nobody wants to know
+	tell     *atomic.Pointer[func(keystore.HealthChange)] // of the connection; may be nil
 
 	serving atomic.Pointer[login] // nil: the member does not serve
 	running atomic.Int64          // operations on it right now
-	wake    chan struct{}         // asks the supervisor for a look, holds one
-	objects chan struct{}         // held by who makes, destroys or looks for objects, holds one
+	wake    bell                  // asks the supervisor for a look
+	objects chan struct{}         // see stay
 	behind  atomic.Bool           // keys are missing on it
+	stop    context.CancelFunc    // ends the supervisor
+	idle    chan struct{}         // closed when the supervisor has ended
+	gone    chan struct{}         // closed when the member is given up
 
 	mu     sync.Mutex
-	token  pkcs11.Token // nil until it was opened
+	opened pkcs11.Token // the token; nil until it was opened
 	closed bool         // no token is opened any more
 	state  State
 	since  time.Time
@@ -56,7 +59,7 @@ type member struct {
 func (k *Kind) newMember(store string, c cloudhsm.Cluster, decl cloudhsm.Member) *member {
 	m := &member{
 		decl: decl, format: c.PINFormat, open: k.cfg.Open, log: k.cfg.Log.With("keyStore", store, "cluster", c.ID, "member", decl.ID),
-		wake: make(chan struct{}, 1), objects: make(chan struct{}, 1), state: Unhealthy, since: time.Now(),
+		wake: newBell(), objects: make(chan struct{}, 1), idle: make(chan struct{}), gone: make(chan struct{}), state: Unhealthy, since: time.Now(),
 	}
 	if c.Replication != cloudhsm.ReplicationModule {
 		m.keyLabel = clusterKeyLabel(c.ID)
@@ -78,11 +81,11 @@ const kmsuser = "kmsuser"
 // reach gives the member's token, opened if need be, and what it says of itself.
 func (m *member) reach(ctx context.Context) (pkcs11.Token, pkcs11.TokenInfo, error) {
 	m.mu.Lock()
-	token := m.token
+	token := m.opened
 	m.mu.Unlock()
 	if token == nil {
 		var err error
-		if token, err = m.open(ctx, m.decl.Token, m.log); err != nil {
+		if token, err = m.open(ctx, m.decl, m.log); err != nil {
 			return nil, pkcs11.TokenInfo{}, fmt.Errorf("opening the token: %w", err)
 		}
 		if !m.keep(token) {
@@ -103,7 +106,7 @@ func (m *member) keep(token pkcs11.Token) bool {
 	if m.closed {
 		return false
 	}
-	m.token = token
+	m.opened = token
 	return true
 }
 
@@ -112,8 +115,8 @@ func (m *member) keep(token pkcs11.Token) bool {
 // not when it has read its token at the moment that another process wrote it.
 func (m *member) renew() {
 	m.mu.Lock()
-	token := m.token
-	m.token = nil
+	token := m.opened
+	m.opened = nil
 	m.mu.Unlock()
 	if token == nil {
 		return
@@ -126,8 +129,11 @@ func (m *member) renew() {
 // enter puts the member into a state; why is the reason for one that does not serve.
 func (m *member) enter(state State, why error) {
 	changed := m.setState(state, why)
+	if !changed || m.tell == nil {
+		return
+	}
 	tell := m.tell.Load()
-	if !changed || tell == nil {
+	if tell == nil {
 		return
 	}
 	cause := ""
@@ -156,26 +162,8 @@ func (m *member) setState(state State, why error) (changed bool) {
 	return changed
 }
 
-// alone makes, destroys or looks for objects while nobody else of this connection
-// does on this member: SoftHSM2 fails to make an object that it is asked to
-// look for at the same moment. Using keys goes on meanwhile.
-func (m *member) alone(ctx context.Context, do func() error) error {
-	select {
-	case m.objects <- struct{}{}:
-		defer func() { <-m.objects }()
-		return do()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // kick asks the supervisor for a look.
-func (m *member) kick() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-}
+func (m *member) kick() { m.wake.ring() }
 
 // lag notes that the member lacks keys.
 func (m *member) lag() {
@@ -198,8 +186,8 @@ func (m *member) lose(l *login, why error) {
 func (m *member) close(ctx context.Context) {
 	m.serving.Store(nil)
 	m.mu.Lock()
-	token := m.token
-	m.token, m.closed = nil, true
+	token := m.opened
+	m.opened, m.closed = nil, true
 	m.mu.Unlock()
 	if token == nil {
 		return

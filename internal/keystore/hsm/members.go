@@ -49,11 +49,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 type place struct{ store, cluster, member string }
 
 func (m *metrics) conditions() map[place]condition {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	out := make(map[place]condition)
-	for c := range m.open {
-		for _, member := range c.members {
+	for _, c := range m.connections() {
+		for _, member := range c.members() {
 			at := place{c.cfg.ID, c.cluster.ID, member.decl.ID}
 			is := out[at]
 			if member.serving.Load() != nil {
@@ -61,8 +59,8 @@ func (m *metrics) conditions() map[place]condition {
 			}
 			member.mu.Lock()
 			is.keys = max(is.keys, float64(member.keys))
-			if member.token != nil {
-				is.restarts += float64(pkcs11.Restarts(member.token))
+			if member.opened != nil {
+				is.restarts += float64(pkcs11.Restarts(member.opened))
 			}
 			member.mu.Unlock()
 			is.inFlight += float64(member.running.Load())

@@ -2,6 +2,8 @@ package hsm
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,11 +27,13 @@ var outcomes = []string{outcomeOK, outcomeRefused, outcomeMissing, outcomeBusy, 
 // metrics are the collectors of all HSM key stores of a process. How the
 // members are is read off the open connections when somebody asks.
 type metrics struct {
-	operations *prometheus.CounterVec
-	errors     *prometheus.CounterVec
-	duration   *prometheus.HistogramVec
-	resyncs    *prometheus.CounterVec
-	failovers  *prometheus.CounterVec
+	operations  *prometheus.CounterVec
+	errors      *prometheus.CounterVec
+	duration    *prometheus.HistogramVec
+	resyncs     *prometheus.CounterVec
+	copies      *prometheus.CounterVec
+	comparisons *prometheus.CounterVec
+	failovers   *prometheus.CounterVec
 
 	mu   sync.Mutex
 	open map[*Connection]bool
@@ -50,6 +54,12 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		resyncs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kastellan_hsm_resynchronisations_total", Help: "Comparisons of an HSM's keys with those of its peers, by whether it has got what it lacked.",
 		}, []string{"custom_key_store_id", "member", "result"}),
+		copies: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kastellan_hsm_copied_keys_total", Help: "KMS keys that an HSM lacked and others had, by whether it has got them.",
+		}, []string{"custom_key_store_id", "member", "result"}),
+		comparisons: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kastellan_hsm_comparisons_total", Help: "Comparisons of the keys of all HSMs in service, by what came of it.",
+		}, []string{"custom_key_store_id", "result"}),
 		failovers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kastellan_hsm_failovers_total", Help: "Operations that were repeated on another HSM.",
 		}, []string{"custom_key_store_id"}),
@@ -58,7 +68,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.operations, m.errors, m.duration, m.resyncs, m.failovers, m} {
+	for _, c := range []prometheus.Collector{m.operations, m.errors, m.duration, m.resyncs, m.copies, m.comparisons, m.failovers, m} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -71,6 +81,7 @@ type memberMeters struct {
 	outcomes  map[string]prometheus.Counter
 	errors    *prometheus.CounterVec // by class
 	resyncs   *prometheus.CounterVec // by result
+	copies    *prometheus.CounterVec // by result
 	durations map[string]prometheus.Observer
 }
 
@@ -79,7 +90,7 @@ func (m *metrics) of(store, member string) memberMeters {
 	duration := m.duration.MustCurryWith(labels)
 	out := memberMeters{
 		outcomes: make(map[string]prometheus.Counter), durations: make(map[string]prometheus.Observer),
-		errors: m.errors.MustCurryWith(labels), resyncs: m.resyncs.MustCurryWith(labels),
+		errors: m.errors.MustCurryWith(labels), resyncs: m.resyncs.MustCurryWith(labels), copies: m.copies.MustCurryWith(labels),
 	}
 	for _, o := range outcomes {
 		out.outcomes[o] = m.operations.WithLabelValues(store, member, o)
@@ -116,4 +127,11 @@ func (m *metrics) closed(c *Connection) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.open, c)
+}
+
+// connections are the open ones.
+func (m *metrics) connections() []*Connection {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.open))
 }

@@ -32,17 +32,9 @@ func (k *Kind) Provision(ctx context.Context, c cloudhsm.Cluster, password, soPI
 	if err != nil {
 		return err
 	}
-	var failure error
-	united, err := unite(ctx, logins, true, func(l *login, _ string, err error) {
-		if err != nil && failure == nil {
-			failure = fmt.Errorf("%s: %w", l.decl.ID, err)
-		}
-	})
-	if err != nil {
+	stays, _ := staysOf(logins)
+	if err := agree(ctx, stays, true); err != nil {
 		return fmt.Errorf("making the cluster key: %w", err)
-	}
-	if len(united) != len(c.Members) {
-		return fmt.Errorf("making the cluster key: %w", failure)
 	}
 	if soPIN.IsEmpty() {
 		return nil

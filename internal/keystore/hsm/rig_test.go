@@ -220,13 +220,8 @@ func (r *rig) fail(i int, fault func(call string) error) {
 	r.faults[hsmID(i)] = fault
 }
 
-func (r *rig) open(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error) {
-	id := ""
-	for i, token := range r.tokens {
-		if cfg.URI == token.URI {
-			id = hsmID(i)
-		}
-	}
+func (r *rig) open(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error) {
+	id := m.ID
 	f := &faultyToken{trust: r.trust, fault: func(call string) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -239,7 +234,7 @@ func (r *rig) open(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pk
 		return nil, err
 	}
 	var err error
-	f.Token, err = pkcs11.Open(ctx, cfg, r.noting(id, log))
+	f.Token, err = pkcs11.Open(ctx, m.Token, r.noting(id, log))
 	return f, err
 }
 
@@ -303,7 +298,8 @@ func (f *faultyToken) UnwrapKey(ctx context.Context, w pkcs11.Handle, b []byte, 
 	if err := f.fault("UnwrapKey"); err != nil {
 		return pkcs11.Handle{}, err
 	}
-	return f.Token.UnwrapKey(ctx, w, b, t)
+	h, err := f.Token.UnwrapKey(ctx, w, b, t)
+	return h, errors.Join(err, f.fault("after:UnwrapKey"))
 }
 
 func (f *faultyToken) UnwrapFromTransport(ctx context.Context, p pkcs11.TransportKey, b []byte, t pkcs11.Template) (pkcs11.Handle, error) {

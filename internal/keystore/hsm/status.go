@@ -32,7 +32,7 @@ type MemberStatus struct {
 // Status tells how the members are.
 func (c *Connection) Status() Status {
 	s := Status{Cluster: c.cluster.ID, Replication: string(c.cluster.Replication)}
-	for _, m := range c.members {
+	for _, m := range c.members() {
 		s.Members = append(s.Members, m.status())
 	}
 	return s
@@ -43,9 +43,7 @@ func (c *Connection) Health() any { return c.Status() }
 
 // TellHealth implements keystore.HealthTeller: a member is HEALTHY or UNHEALTHY.
 func (c *Connection) TellHealth(tell func(keystore.HealthChange)) {
-	for _, m := range c.members {
-		m.tell.Store(&tell)
-	}
+	c.tell.Store(&tell)
 }
 
 func (m *member) status() MemberStatus {
@@ -62,6 +60,12 @@ func (m *member) status() MemberStatus {
 	defer m.mu.Unlock()
 	s.State, s.Since, s.LastError, s.Keys = m.state, m.since, m.fault, m.keys
 	return s
+}
+
+func (m *member) counted(keys int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.keys = keys
 }
 
 func (m *member) keyCount() int {

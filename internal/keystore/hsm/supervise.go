@@ -3,6 +3,7 @@ package hsm
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
@@ -10,9 +11,10 @@ import (
 	"kastellan.dev/internal/secret"
 )
 
-// supervise keeps a member in service for as long as the connection is open.
-func (c *Connection) supervise(ctx context.Context, m *member) {
-	pause, first := c.kind.cfg.Retry, true
+// supervise keeps a member in service for as long as it belongs to the cluster
+// and the connection is open. tried is called once it was tried.
+func (c *Connection) supervise(ctx context.Context, m *member, tried func()) {
+	pause, once := c.kind.cfg.Retry, sync.OnceFunc(tried)
 	for {
 		wait := c.kind.cfg.Poll
 		if l := m.serving.Load(); l != nil {
@@ -25,10 +27,7 @@ func (c *Connection) supervise(ctx context.Context, m *member) {
 			m.enter(Unhealthy, err)
 			wait, pause = pause, min(2*pause, c.kind.cfg.RetryMax)
 		}
-		if first {
-			first = false
-			c.tried()
-		}
+		once()
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -62,14 +61,12 @@ func (c *Connection) bringUp(ctx context.Context, m *member) error {
 	if err := c.alignWith(ctx, l, peers); err != nil {
 		return err
 	}
+	m.behind.Store(false) // before its keys are listed: later ones may be made meanwhile
 	if err := c.resynchronise(ctx, l, peers); err != nil {
 		return err
 	}
-	m.behind.Store(false)
 	c.serve(l)
-	for _, peer := range peers { // it may have what they lack
-		peer.lag()
-	}
+	c.unequal.ring() // it may have what its peers lack
 	return nil
 }
 
@@ -123,7 +120,7 @@ func (c *Connection) alignWith(ctx context.Context, l *login, peers []*login) er
 		if peer.cluster.Load() == nil {
 			continue
 		}
-		err := l.align(ctx, peer)
+		err := l.align(ctx, &peer.stay)
 		if err != nil {
 			peer.kick() // it may be the one that failed
 			return fmt.Errorf("aligning the cluster key with %s: %w", peer.decl.ID, err)

@@ -89,7 +89,7 @@ func (k *Kind) checkHSMs(ctx context.Context, c cloudhsm.Cluster) error {
 func (k *Kind) ask(ctx context.Context, m cloudhsm.Member) error {
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Step)
 	defer cancel()
-	token, err := k.cfg.Open(ctx, m.Token, k.cfg.Log)
+	token, err := k.cfg.Open(ctx, m, k.cfg.Log)
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", m.ID, err)
 	}

@@ -1,0 +1,70 @@
+package rack
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"kastellan.dev/internal/pkcs11"
+	"kastellan.dev/internal/secret"
+)
+
+// wipedLabel is the label of a declared token that is free, unless its URI tells it.
+const wipedLabel = "kastellan free"
+
+// label gives the label that the token is initialised with. One that the URI names stays, or the
+// URI would not describe the token any more.
+func (t *DeclaredToken) label(wanted string) string {
+	if t.Config.URI.Token != "" {
+		return t.Config.URI.Token
+	}
+	return wanted
+}
+
+func (t *DeclaredToken) prepare(ctx context.Context, label string, pins PINs) (Prepared, error) {
+	if err := t.empty(ctx, t.label(label), pins.User); err != nil {
+		return Prepared{}, err
+	}
+	return t.reach(pins)
+}
+
+func (t *DeclaredToken) reach(pins PINs) (Prepared, error) {
+	if t.SOPIN.IsEmpty() {
+		return Prepared{Config: t.Config, PIN: t.PIN}, nil
+	}
+	return Prepared{Config: t.Config, PIN: pins.User}, nil
+}
+
+func (t *DeclaredToken) wipe(ctx context.Context) error {
+	return t.empty(ctx, t.label(wipedLabel), secret.Text{})
+}
+
+// empty leaves no object in the token. If the security officer does it, the user has the PIN then, or none.
+func (t *DeclaredToken) empty(ctx context.Context, label string, userPIN secret.Text) error {
+	if t.SOPIN.IsEmpty() {
+		_, err := pkcs11.DestroyObjects(ctx, t.Config, t.PIN)
+		return err
+	}
+	_, err := pkcs11.ReinitToken(ctx, t.Config, label, t.SOPIN, userPIN)
+	return err
+}
+
+// prove opens a token that has just been prepared: its user is let in, and nothing is there.
+func prove(ctx context.Context, p Prepared) (info pkcs11.TokenInfo, err error) {
+	token, err := pkcs11.Open(ctx, p.Config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return info, fmt.Errorf("opening the token: %w", err)
+	}
+	defer token.Close()
+	if err := token.Login(ctx, p.PIN); err != nil {
+		return info, fmt.Errorf("logging in: %w", err)
+	}
+	keys, err := token.ListKeys(ctx)
+	if err != nil {
+		return info, fmt.Errorf("listing keys: %w", err)
+	}
+	if len(keys) > 0 {
+		return info, fmt.Errorf("rack: the token has %d keys although it was emptied", len(keys))
+	}
+	return token.Info(ctx)
+}
