@@ -6,6 +6,8 @@
 // the state of a cluster decides, and which one of several members a request
 // needs, is the domain's to refuse.
 //
+// Beside them are the types of the operations under [Extensions], which are ours.
+//
 // The package refuses to know what a cluster is made of, and HTTP.
 package cloudhsmapi
 

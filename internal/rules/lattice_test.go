@@ -15,6 +15,7 @@ identity stsapi cloudhsmapi
 keyspec keywrap nitro audit blob sigv4 awsjson store pkcs11
 rootkey store/bolt keystore cloudhsm endpointservice audit/trail audit/syslog awsquery
 keystore/soft keystore/hsm cloudhsm/rack keystore/xks kms sts xksproxy/keyfile
+cloudhsm/control
 server xksproxy
 config xksproxy/check kmsclient
 devmode
