@@ -41,6 +41,9 @@ func ParseSession(doc []byte) (*Document, error) { return parse(doc, identityRul
 // it locks its author out and how long it is are questions for the caller.
 func ParseKeyPolicy(doc []byte) (*Document, error) { return parse(doc, keyPolicyRules) }
 
+// ParseResource reads the policy of a resource that is no key, such as a backup. All statements name what they are about.
+func ParseResource(doc []byte) (*Document, error) { return parse(doc, resourceRules) }
+
 // ParseTrust reads the trust policy of a role, which tells who may assume it.
 func ParseTrust(doc []byte) (*Document, error) { return parse(doc, trustRules) }
 

@@ -20,6 +20,7 @@ type rules struct {
 var (
 	identityRules  = &rules{named: "an identity policy", resources: true, complete: true, sids: true}
 	keyPolicyRules = &rules{named: "a key policy", principals: true, resources: true}
+	resourceRules  = &rules{named: "a resource policy", principals: true, resources: true, complete: true}
 	trustRules     = &rules{named: "a trust policy", principals: true, complete: true, sids: true, onlyService: "sts"}
 )
 

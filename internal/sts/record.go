@@ -1,10 +1,8 @@
 package sts
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/kmsapi"
@@ -37,7 +35,7 @@ func (c *call) record(in, out any, err error) *audit.Record {
 		UserAgent:          p.UserAgent,
 		RequestParameters:  c.parameters(in),
 		RequestID:          p.RequestID,
-		EventID:            newUUID(),
+		EventID:            audit.NewID(),
 		ReadOnly:           c.op.ReadOnly,
 		Resources:          c.resources,
 		EventType:          audit.APICall,
@@ -92,12 +90,4 @@ func (c *call) parameters(in any) json.RawMessage {
 		return members // of texts alone: it cannot fail
 	}
 	return append(append(members[:len(members)-1:len(members)-1], ','), extra[1:]...)
-}
-
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"kastellan.dev/internal/cloudhsm"
 	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/store"

@@ -106,9 +106,6 @@ func (s *Service) HSMsIn(subnet string) int {
 	return n
 }
 
-// keyStores is who key stores are, for the rule that a user is logged in by one at a time.
-const keyStores = "kms"
-
 // Open opens a member of a cluster for a key store. That of a managed cluster lets a user of the cluster
 // log in, by "user:password"; any other is the token itself.
 func (s *Service) Open(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error) {
@@ -127,7 +124,7 @@ func (s *Service) Open(ctx context.Context, m cloudhsm.Member, log *slog.Logger)
 	if cluster == nil {
 		return pkcs11.Open(ctx, m.Token, log)
 	}
-	return s.rack.Gate(ctx, at, keyStores, &doorkeeper{s: s, cluster: cluster.path(), users: cluster.usersPath()}, log)
+	return s.rack.Gate(ctx, at, holderKMS, &doorkeeper{s: s, users: cluster.usersPath()}, log)
 }
 
 // clusterOf finds the cluster of an HSM, or gives nil.

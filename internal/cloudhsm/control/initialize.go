@@ -20,7 +20,7 @@ import (
 // the certificate proves is that its owner has seen that HSM, and clusters that are made
 // from one another's backups share the certificate, as on AWS.
 func (s *Service) request(ctx context.Context, rec *clusterRecord, made *site) (string, error) {
-	signer, err := made.shared.IdentityKey(ctx, identityLabel(rec.ID))
+	signer, err := made.shared.Identity(ctx, identityLabel(rec.ID))
 	if err != nil {
 		return "", err
 	}

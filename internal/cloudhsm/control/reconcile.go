@@ -230,7 +230,7 @@ func (s *Service) deleteCluster(rec *clusterRecord) error {
 		return tx.Delete(rec.usersPath())
 	})
 	if err == nil {
-		s.sessions.endCluster(rec.path())
+		s.sessions.endCluster(rec.usersPath())
 		s.changed(rec.ID)
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/cloudhsm/rack"
 	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/keystore/hsm"
 	"kastellan.dev/internal/store"
@@ -85,6 +86,11 @@ func (s *Service) retire(token *tokenRecord) error {
 	}
 	if err := s.salvage(token); err != nil {
 		return fmt.Errorf("saving what only the token of %s has: %w", token.HSM, err)
+	}
+	if at, err := s.pools.Reach(token.Placement, pins); err == nil {
+		if err := s.rack.Remove(rack.HSM{ID: token.HSM, Config: at.Config, PIN: at.PIN}); err != nil {
+			s.log.Warn("a token that is to be wiped could not be closed", "hsm", token.HSM, "error", err)
+		}
 	}
 	ctx, cancel := s.within()
 	defer cancel()

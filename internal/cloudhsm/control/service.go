@@ -105,7 +105,7 @@ type Service struct {
 	rounds   int
 	fault    func(point string)
 
-	sessions *sessionTable
+	sessions *sessions
 	watcher  atomic.Pointer[func(clusterID string)]
 	tending  tending
 
@@ -138,7 +138,7 @@ func Open(cfg Config) (*Service, error) {
 	if s.fault == nil {
 		s.fault = func(string) {}
 	}
-	s.sessions = newSessionTable(s.now)
+	s.sessions = newSessions(s.now)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.work.Go(s.reconcile)
 	return s, nil

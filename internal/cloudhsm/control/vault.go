@@ -60,7 +60,7 @@ func (s *Service) vaultToken(ctx context.Context) (token *tokenRecord, err error
 			token = taken[0]
 			return nil
 		}
-		at, err := s.pools.First(s.vaultIn)
+		at, err := s.pools.ChooseIn(s.vaultIn, nil)
 		if err != nil {
 			return err
 		}

@@ -180,7 +180,7 @@ func (p *Pools) Zones() []string {
 func (p *Pools) Choose(zone, hsmType string, taken []Placement) (Placement, error) {
 	fits := false
 	for _, pool := range p.pools {
-		if pool.AvailabilityZone != zone || len(pool.HsmTypes) > 0 && !slices.Contains(pool.HsmTypes, hsmType) {
+		if pool.AvailabilityZone != zone || !pool.serves(hsmType) {
 			continue
 		}
 		fits = true
@@ -192,6 +192,29 @@ func (p *Pools) Choose(zone, hsmType string, taken []Placement) (Placement, erro
 		return Placement{}, fmt.Errorf("%w: none in %s has HSMs of type %s", ErrNoPool, zone, hsmType)
 	}
 	return Placement{}, fmt.Errorf("%w: all in %s are taken", ErrNoToken, zone)
+}
+
+// ChooseIn gives a token of one pool, other than those that are taken. It fails with ErrNoPool or ErrNoToken, and
+// changes nothing.
+func (p *Pools) ChooseIn(pool string, taken []Placement) (Placement, error) {
+	i := slices.IndexFunc(p.pools, func(one Pool) bool { return one.Name == pool })
+	if i < 0 {
+		return Placement{}, fmt.Errorf("%w: %.64q", ErrNoPool, pool)
+	}
+	token := p.pools[i].free(taken)
+	if token == "" {
+		return Placement{}, fmt.Errorf("%w: all of %s are taken", ErrNoToken, pool)
+	}
+	return Placement{Pool: pool, Token: token}, nil
+}
+
+// Serves tells whether HSMs of a type can be made of the tokens of a pool.
+func (p *Pools) Serves(pool, hsmType string) bool {
+	return slices.ContainsFunc(p.pools, func(one Pool) bool { return one.Name == pool && one.serves(hsmType) })
+}
+
+func (p *Pool) serves(hsmType string) bool {
+	return len(p.HsmTypes) == 0 || slices.Contains(p.HsmTypes, hsmType)
 }
 
 // free gives a token that is not taken, or an empty text.

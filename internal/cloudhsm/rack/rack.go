@@ -103,22 +103,16 @@ func (r *Rack) giveBack(b *bay) error {
 	})
 }
 
-// Remove closes the tokens that the HSM with this id has open, however many use them: their calls fail
-// with ErrRemoved. It is to be called before the HSM's token is wiped; with nothing open it does nothing.
-func (r *Rack) Remove(id string) error {
+// Remove closes the HSM's token, however many use it: their calls fail with ErrRemoved. It is to be called
+// before the token is wiped; with nothing open it does nothing. An HSM with the same id and another token stays.
+func (r *Rack) Remove(hsm HSM) error {
 	r.mu.Lock()
-	var found []*bay
-	for key, b := range r.bays {
-		if b.hsm.ID == id {
-			delete(r.bays, key)
-			found = append(found, b)
-		}
-	}
+	b := r.bays[hsm.key()]
+	delete(r.bays, hsm.key())
 	r.mu.Unlock()
-	var errs []error
-	for _, b := range found {
-		b.removed.Store(true)
-		errs = append(errs, b.close(func() bool { return true }))
+	if b == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	b.removed.Store(true)
+	return b.close(func() bool { return true })
 }
