@@ -13,10 +13,17 @@ import (
 	"kastellan.dev/internal/pkcs11"
 )
 
-// HSM declares the HSM clusters that can back AWS_CLOUDHSM key stores.
+// HSM declares the HSM clusters that can back AWS_CLOUDHSM key stores, and what more of them can be made of.
 type HSM struct {
 	Subnets  []Subnet  `yaml:"subnets"`
 	Clusters []Cluster `yaml:"clusters"`
+
+	// Pools, and the backup HSM, are what clusters are made of that are made through the CloudHSM API.
+	Pools          []Pool        `yaml:"pools"`
+	Vault          *Vault        `yaml:"vault"`
+	BackupInterval time.Duration `yaml:"backup-interval"` // zero means a day
+	ReplaceAfter   time.Duration `yaml:"replace-after"`   // of an HSM that is lost; zero means 5 minutes
+	Quotas         HSMQuotas     `yaml:"quotas"`
 }
 
 // Subnet is a network in which HSMs have addresses. Who has no use for
@@ -65,6 +72,7 @@ type Member struct {
 }
 
 func (c *Config) checkHSM(p *problems) {
+	c.checkPools(p)
 	before := len(p.errs)
 	declaration := c.declaration(p)
 	if len(p.errs) > before {

@@ -17,6 +17,7 @@ import (
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/cloudhsm"
+	"kastellan.dev/internal/cloudhsm/control"
 	"kastellan.dev/internal/endpointservice"
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/keystore"
@@ -24,6 +25,7 @@ import (
 	"kastellan.dev/internal/keystore/soft"
 	"kastellan.dev/internal/keystore/xks"
 	"kastellan.dev/internal/kms"
+	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/rootkey"
 	"kastellan.dev/internal/server"
 	"kastellan.dev/internal/store"
@@ -44,7 +46,10 @@ type Options struct {
 	HSM     func(*hsm.Config) // the same for the other parts
 	XKS     func(*xks.Config)
 	STS     func(*sts.Config)
+	Control func(*control.Config)
 	Server  func(*server.Config)
+	// OpenToken opens the tokens of HSMs that are made through the CloudHSM API; nil: pkcs11.Open.
+	OpenToken func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error)
 }
 
 // Node is a server that is put together. Serve makes it answer.
@@ -57,6 +62,7 @@ type Node struct {
 	identities *identity.Source
 	sts        *sts.Service
 	clusters   *cloudhsm.Declared
+	hsms       *control.Service
 	services   *endpointservice.Declared
 	tracer     *tracing.Tracer // nil: no traces
 	server     *server.Server
@@ -123,15 +129,15 @@ func (n *Node) openService(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("opening the key ring: %w", err)
 	}
-	kinds, err := n.openKinds(ring, o)
-	if err != nil {
-		return err
-	}
 	writer, err := n.openAudit(o)
 	if err != nil {
 		return err
 	}
 	if writer, err = observeAudit(writer, n.Metrics); err != nil {
+		return err
+	}
+	kinds, err := n.openKinds(control.Config{Store: db, Sealer: ring, Audit: writer}, o)
+	if err != nil {
 		return err
 	}
 	verifier, err := n.cfg.verifier()
@@ -195,8 +201,9 @@ func (n *Node) openStore(open func(path string) (*bolt.Store, error)) (store.Sto
 	return db, nil
 }
 
-// openKinds makes the kinds of custom key stores. This is the only place that names them.
-func (n *Node) openKinds(sealer rootkey.Sealer, o Options) ([]keystore.Kind, error) {
+// openKinds makes the kinds of custom key stores, and the control plane behind one of them. This is the only place
+// that names them.
+func (n *Node) openKinds(plane control.Config, o Options) ([]keystore.Kind, error) {
 	p := &problems{}
 	declaration, hosts := n.cfg.declaration(p), n.cfg.hosts(p)
 	if err := p.err(); err != nil {
@@ -209,12 +216,15 @@ func (n *Node) openKinds(sealer rootkey.Sealer, o Options) ([]keystore.Kind, err
 	if n.services, err = endpointservice.Declare(n.cfg.endpointServices()); err != nil {
 		return nil, err
 	}
-	hsmConfig := hsm.Config{Clusters: n.clusters, Network: n.clusters, Log: n.log, Metrics: n.Metrics}
+	if err := n.openControl(plane, o); err != nil {
+		return nil, err
+	}
+	hsmConfig := hsm.Config{Clusters: n.hsms, Network: n.hsms, Open: n.hsms.Open, Log: n.log, Metrics: n.Metrics}
 	if o.HSM != nil {
 		o.HSM(&hsmConfig)
 	}
 	xksConfig := xks.Config{
-		Hosts: hosts, Services: n.services, Sealer: sealer, Timeout: n.cfg.ExternalKeyStores.RequestTimeout,
+		Hosts: hosts, Services: n.services, Sealer: plane.Sealer, Timeout: n.cfg.ExternalKeyStores.RequestTimeout,
 		Logger: n.log, Metrics: n.Metrics,
 	}
 	if o.XKS != nil {
@@ -228,5 +238,6 @@ func (n *Node) openKinds(sealer rootkey.Sealer, o Options) ([]keystore.Kind, err
 	if err != nil {
 		return nil, err
 	}
+	n.hsms.Watch(hsmKind.Refresh)
 	return []keystore.Kind{hsmKind, xksKind}, nil
 }

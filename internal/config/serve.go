@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 
+	"kastellan.dev/internal/cloudhsm/control"
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/server"
@@ -23,6 +25,8 @@ func (n *Node) openServer(o Options) error {
 				Target: "AWSSecurityTokenServiceV20110615", Service: "sts", Operations: n.tokenOperations(),
 				Query: &server.Query{Version: stsapi.Version, Namespace: stsapi.Namespace, OnWire: stsapi.OnWire},
 			},
+			{Target: cloudhsmapi.Target, Service: cloudhsmapi.Service, Operations: n.clusterOperations(control.Operations()), Errors: clusterErrors},
+			{Target: cloudhsmapi.Extensions, Service: cloudhsmapi.Service, Operations: n.clusterOperations(control.Extensions()), Errors: clusterErrors},
 		},
 		Identities: n.identities, Sessions: n.sts.Lookup, Regions: n.cfg.Regions, AllowPlainHTTP: n.cfg.Listen.PlainHTTP,
 		MaxConcurrent: n.cfg.Limits.Requests, Timeout: n.cfg.Limits.RequestTimeout, Grace: n.cfg.Limits.Shutdown,
@@ -74,6 +78,26 @@ func (n *Node) tokenOperations() []server.Operation {
 			},
 			Refused: func(ctx context.Context, caller identity.Caller, cause error) error {
 				return n.sts.Refuse(ctx, op, caller, cause)
+			},
+		})
+	}
+	return out
+}
+
+// clusterErrors is how errors of the CloudHSM API are written.
+var clusterErrors = &server.Errors{OnWire: cloudhsmapi.OnWire, Message: cloudhsmapi.MessageMember}
+
+// clusterOperations is the same for a table of the control plane of HSM clusters.
+func (n *Node) clusterOperations(table []*control.Operation) []server.Operation {
+	var out []server.Operation
+	for _, op := range table {
+		out = append(out, server.Operation{
+			Name: op.Name, New: op.New,
+			Call: func(ctx context.Context, caller identity.Caller, in any) (any, error) {
+				return n.hsms.Do(ctx, op, caller, in)
+			},
+			Refused: func(ctx context.Context, caller identity.Caller, cause error) error {
+				return n.hsms.Refuse(ctx, op, caller, cause)
 			},
 		})
 	}
