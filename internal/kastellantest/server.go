@@ -13,6 +13,7 @@ import (
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/cloudhsm/control"
 	"kastellan.dev/internal/config"
 	"kastellan.dev/internal/keystore/hsm"
 	"kastellan.dev/internal/keystore/xks"
@@ -35,7 +36,7 @@ const (
 const RequestTimeout = 2 * time.Second
 
 // Everything is an IAM policy that allows every operation.
-const Everything = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}`
+const Everything = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["kms:*","cloudhsm:*"],"Resource":"*"}]}`
 
 // Options say how a server differs from one with defaults.
 type Options struct {
@@ -54,7 +55,8 @@ type Options struct {
 	XKS func(*xks.Config)
 	STS func(*sts.Config)
 
-	Server func(*server.Config)
+	Control func(*control.Config)
+	Server  func(*server.Config)
 
 	// CrashAt makes the server crash when it reaches a fault point for which this is
 	// true: nothing is stored from then on, and what was running there ends.
@@ -172,7 +174,7 @@ func (s *Server) start() {
 	}
 	node, err := s.Config.Open(ctx, config.Options{
 		Logger: logger, Audit: s.options.Audit,
-		KMS: s.tuneKMS, HSM: s.options.HSM, XKS: s.options.XKS, STS: s.options.STS, Server: s.options.Server,
+		KMS: s.tuneKMS, HSM: s.options.HSM, XKS: s.options.XKS, STS: s.options.STS, Control: s.options.Control, Server: s.options.Server,
 	})
 	if err != nil {
 		cancel()

@@ -23,10 +23,28 @@
 // "" or the field is a pointer.
 package kmsapi
 
-import "time"
+import (
+	"errors"
+	"math"
+	"strconv"
+	"time"
+)
 
 // Time is a timestamp: epoch seconds with a millisecond fraction on the wire.
 type Time struct{ time.Time }
 
 // At makes a Time of t, cut to the millisecond that the wire can carry.
 func At(t time.Time) *Time { return &Time{t.Truncate(time.Millisecond)} }
+
+// UnmarshalJSON reads what the wire carries: seconds since 1970, with a fraction.
+func (t *Time) UnmarshalJSON(text []byte) error {
+	seconds, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || math.Abs(seconds) > maxSeconds {
+		return errors.New("a time is not a number of seconds")
+	}
+	t.Time = time.UnixMilli(int64(math.Round(seconds * 1000))).UTC()
+	return nil
+}
+
+// maxSeconds is the end of the year 9999.
+const maxSeconds = 253402300799
