@@ -258,6 +258,21 @@ func TestReadyBringsASharedTokenBack(t *testing.T) {
 	}
 }
 
+func TestAProcessThatEndsDuringTheRepairIsReplaced(t *testing.T) {
+	t.Parallel()
+	for _, function := range []string{"C_GetTokenInfo", "C_Login"} {
+		hsm, faults := fragile(t)
+		s := openShared(t, rack.New(rack.Config{}), hsm)
+		faults.Set(t, function+" crash count=1")
+		if err := s.Ready(testContext(t)); err != nil || faults.Hits(t, function) != 1 {
+			t.Errorf("%s: %v", function, err)
+		}
+		if _, err := s.FindKeys(testContext(t), "data", nil); err != nil {
+			t.Errorf("%s: it is not logged in: %v", function, err)
+		}
+	}
+}
+
 func TestATokenThatRefusesThePINIsNotAskedUntilItLocks(t *testing.T) {
 	t.Parallel()
 	hsm, faults := fragile(t)
