@@ -118,7 +118,7 @@ func socketpair() (ours, theirs *os.File, err error) {
 
 // inherited are the environment variables that a child gets from us. Whatever
 // else is in our environment may be a secret.
-var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LD_LIBRARY_PATH", "GODEBUG"}
+var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LD_LIBRARY_PATH", "GODEBUG", "GORACE"}
 
 func childEnv(extra []string) []string {
 	// Goroutine traces of a crash would flood the log.

@@ -63,8 +63,9 @@ func (b *bay) ready(ctx context.Context) (logins uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err = token.Info(ctx); err == nil {
-		err = b.logIn(ctx, token)
+	err = b.confirm(ctx, token)
+	if errors.Is(err, pkcs11.ErrLost) { // told to one call; the next one meets a fresh process
+		err = b.confirm(ctx, token)
 	}
 	b.note(err)
 	return b.logins.Load(), err
@@ -91,16 +92,20 @@ func (b *bay) reach(ctx context.Context) (*shifted, error) {
 	return t, nil
 }
 
-// logIn logs the token's user in unless that has happened. A token whose process was just lost is
-// asked twice: the loss is told to one call, and the next one meets a fresh process.
+// confirm asks the token for a sign of life, and logs its user in.
+func (b *bay) confirm(ctx context.Context, token pkcs11.Token) error {
+	if _, err := token.Info(ctx); err != nil {
+		return err
+	}
+	return b.logIn(ctx, token)
+}
+
+// logIn logs the token's user in unless that has happened.
 func (b *bay) logIn(ctx context.Context, token pkcs11.Token) error {
 	if b.refusals >= maxRefusals {
 		return ErrPIN
 	}
 	err := token.Login(ctx, b.hsm.PIN)
-	if errors.Is(err, pkcs11.ErrLost) {
-		err = token.Login(ctx, b.hsm.PIN)
-	}
 	switch {
 	case err == nil:
 		b.refusals = 0

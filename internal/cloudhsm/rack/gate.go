@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 
 	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/secret"
@@ -33,11 +33,9 @@ type Gate struct {
 	holder string
 	door   Doorkeeper
 
-	entry sync.Mutex // held while somebody logs in or out
-
-	mu    sync.Mutex
-	stay  *stay  // nil while nobody is in
-	stays uint32 // so far
+	entry lock                 // held by who logs in or out
+	stays uint32               // so far, under entry
+	stay  atomic.Pointer[stay] // nil while nobody is in
 }
 
 var _ pkcs11.Token = (*Gate)(nil)
@@ -55,14 +53,16 @@ func (r *Rack) Gate(ctx context.Context, hsm HSM, holder string, door Doorkeeper
 	if err != nil {
 		return nil, err
 	}
-	return &Gate{shared: shared, holder: holder, door: door}, nil
+	return &Gate{shared: shared, holder: holder, door: door, entry: make(lock, 1)}, nil
 }
 
 // Login lets a user of the HSM in, by "user:password". Whether the HSM can be reached comes first,
 // so that no attempt counts against the user when it cannot.
 func (g *Gate) Login(ctx context.Context, pin secret.Text) error {
-	g.entry.Lock()
-	defer g.entry.Unlock()
+	if err := g.entry.hold(ctx); err != nil {
+		return err
+	}
+	defer g.entry.release()
 	if g.shared.closed.Load() {
 		return ErrClosed
 	}
@@ -70,7 +70,7 @@ func (g *Gate) Login(ctx context.Context, pin secret.Text) error {
 	if err != nil {
 		return err
 	}
-	if s := g.now(); s != nil && s.logins == logins {
+	if s := g.stay.Load(); s != nil && s.logins == logins {
 		return &pkcs11.Error{Function: "C_Login", RV: pkcs11.CKR_USER_ALREADY_LOGGED_IN}
 	}
 	g.end()
@@ -78,43 +78,32 @@ func (g *Gate) Login(ctx context.Context, pin secret.Text) error {
 	if err != nil {
 		return err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.stay.Store(&stay{shifted: &shifted{Token: g.shared, by: g.stays}, logins: logins, leave: leave})
 	g.stays++
-	g.stay = &stay{shifted: &shifted{Token: g.shared, by: g.stays - 1}, logins: logins, leave: leave}
 	return nil
 }
 
 // Logout ends the stay. The token's user stays logged in for others.
-func (g *Gate) Logout(context.Context) error {
-	g.entry.Lock()
-	defer g.entry.Unlock()
+func (g *Gate) Logout(ctx context.Context) error {
+	if err := g.entry.hold(ctx); err != nil {
+		return err
+	}
+	defer g.entry.release()
 	g.end()
 	return nil
 }
 
 // Close ends the stay and gives the token back.
 func (g *Gate) Close() error {
-	g.entry.Lock()
-	defer g.entry.Unlock()
+	g.entry <- struct{}{}
+	defer g.entry.release()
 	g.end()
 	return g.shared.Close()
 }
 
-// now gives the stay, or nil.
-func (g *Gate) now() *stay {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.stay
-}
-
 // end ends the stay, if there is one. It is called with entry held.
 func (g *Gate) end() {
-	g.mu.Lock()
-	s := g.stay
-	g.stay = nil
-	g.mu.Unlock()
-	if s != nil {
+	if s := g.stay.Swap(nil); s != nil {
 		s.leave()
 	}
 }
@@ -122,12 +111,12 @@ func (g *Gate) end() {
 // pass does what needs a login, and believes what it gave if the stay lasted that long. function is the one that
 // would refuse it.
 func pass[T any](g *Gate, function string, do func(s *stay) (T, error)) (result T, err error) {
-	s := g.now()
+	s := g.stay.Load()
 	if s == nil || s.logins != g.shared.logins.Load() {
 		return result, &pkcs11.Error{Function: function, RV: pkcs11.CKR_USER_NOT_LOGGED_IN}
 	}
 	got, err := do(s)
-	if g.now() != s {
+	if g.stay.Load() != s {
 		return result, pkcs11.ErrLost
 	}
 	return got, err
