@@ -51,7 +51,7 @@ func (c *Connection) CreateKey(ctx context.Context, _ keystore.Call, key keystor
 			return keystore.Material{Data: data}, nil
 		}
 		failures = append(failures, err)
-		if undone := c.undo(ctx, key); !undone || ctx.Err() != nil {
+		if undone := c.undo(ctx, key, logins); !undone || ctx.Err() != nil {
 			break
 		}
 	}
@@ -180,12 +180,19 @@ func (c *Connection) suspect(l *login, err error) {
 
 // undo destroys what there is of a key that could not be made, as far as the
 // members can be reached, and tells whether nothing is left. What stays is an
-// orphan that DeleteKey will look for.
-func (c *Connection) undo(ctx context.Context, key keystore.NewKey) bool {
+// orphan that DeleteKey will look for. Logins at members that have left
+// meanwhile count: were they to come back with an orphan, it would pass for the key.
+func (c *Connection) undo(ctx context.Context, key keystore.NewKey, logins []*login) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	c.fates.decree(key.ARN, undone)
-	if err := c.destroy(ctx, key.ID, key.ARN, key.ID); err != nil {
+	err := c.destroy(ctx, key.ID, key.ARN, key.ID)
+	for _, l := range logins {
+		if !c.isMember(l.member) {
+			err = errors.Join(err, l.destroyAll(ctx, key.ARN, []byte(key.ID)))
+		}
+	}
+	if err != nil {
 		c.kind.cfg.Log.Warn("a key that could not be made is destroyed later", "key", key.ARN, "error", err)
 		return false
 	}

@@ -3,6 +3,7 @@ package hsm
 import (
 	"context"
 	"reflect"
+	"slices"
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
@@ -14,12 +15,7 @@ func (c *Connection) members() []*member { return *c.roster.Load() }
 
 // isMember tells whether an HSM still belongs to the cluster.
 func (c *Connection) isMember(m *member) bool {
-	for _, other := range c.members() {
-		if other == m {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.members(), m)
 }
 
 // Refresh has connections to a cluster ask the directory at once which HSMs it has.
@@ -98,7 +94,7 @@ func (c *Connection) adapt(ctx context.Context, cluster cloudhsm.Cluster) {
 		}
 		next = append(next, m)
 	}
-	if len(left) == 0 && len(before) == 0 {
+	if slices.Equal(next, c.members()) {
 		return
 	}
 	c.roster.Store(&next)

@@ -59,6 +59,8 @@ type rig struct {
 	trust    bool                               // pretend that cluster keys are marked trusted
 	kindOpts hsm.Config
 	kind     *hsm.Kind
+
+	tokensOpen map[string]int // by HSM id
 }
 
 // newRig makes a cluster of n tokens, one to a zone, which have a cluster key
@@ -133,7 +135,7 @@ func copyToken(t testing.TB, token pkcs11test.TokenRef, to string) pkcs11test.To
 func rigOn(t testing.TB, tokens []pkcs11test.TokenRef, change ...func(*rig)) *rig {
 	t.Helper()
 	anchor := newAnchor(t)
-	r := &rig{tokens: tokens, pw: newLedger("1234"), faults: make(map[string]func(string) error), modules: make(map[string][]int)}
+	r := &rig{tokens: tokens, pw: newLedger("1234"), faults: make(map[string]func(string) error), modules: make(map[string][]int), tokensOpen: make(map[string]int)}
 	c := cloudhsm.Cluster{ID: clusterID, Account: account, Region: region, TrustAnchor: anchor, SubnetMapping: make(map[string]string)}
 	for i := range max(2, len(tokens)) {
 		zone := zoneOf(i)
@@ -234,8 +236,19 @@ func (r *rig) open(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pk
 		return nil, err
 	}
 	var err error
-	f.Token, err = pkcs11.Open(ctx, m.Token, r.noting(id, log))
+	if f.Token, err = pkcs11.Open(ctx, m.Token, r.noting(id, log)); err == nil {
+		r.opened(id, 1)
+		f.closed = func() { r.opened(id, -1) }
+	}
 	return f, err
+}
+
+// opened counts the tokens of an HSM that are open.
+func (r *rig) opened(id string, more int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tokensOpen[id] += more
+	return r.tokensOpen[id]
 }
 
 // pin tells whether a password lets the user in at a token.
@@ -255,8 +268,16 @@ func (r *rig) pin(t testing.TB, i int, password secret.Text) bool {
 // reach it. "after:" and the call's name lets it happen and loses the answer.
 type faultyToken struct {
 	pkcs11.Token
-	fault func(call string) error
-	trust bool
+	fault  func(call string) error
+	trust  bool
+	closed func()
+}
+
+func (f *faultyToken) Close() error {
+	if f.closed != nil {
+		f.closed()
+	}
+	return f.Token.Close()
 }
 
 func (f *faultyToken) Attributes(ctx context.Context, h pkcs11.Handle) (pkcs11.Attributes, error) {
