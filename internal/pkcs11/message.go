@@ -63,6 +63,9 @@ const (
 	opUnwrapTransport                 // private, template | wrapped, label, id → object
 	opMarkTrusted                     // | so pin, label → count
 	opInitToken                       // any free slot, slot | label, so pin, user pin → as opInfo
+	opSurvey                          // → | a ModuleInfo in JSON
+	opReadValue                       // object → length
+	opWrapWith                        // wrapping, object, mechanism →
 	opClose                           // →
 	opCount
 )

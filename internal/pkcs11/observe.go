@@ -72,4 +72,5 @@ var spanNames = [opCount]string{
 	opEncrypt: "PKCS#11 EncryptGCM", opDecrypt: "PKCS#11 DecryptGCM",
 	opWrap: "PKCS#11 WrapKey", opUnwrap: "PKCS#11 UnwrapKey", opUnwrapSession: "PKCS#11 UnwrapKey",
 	opMakeTransport: "PKCS#11 MakeTransportKey", opWrapTransport: "PKCS#11 WrapForTransport", opUnwrapTransport: "PKCS#11 UnwrapFromTransport",
+	opReadValue: "PKCS#11 ReadsValue", opWrapWith: "PKCS#11 WrapsWith",
 }

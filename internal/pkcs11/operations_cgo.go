@@ -45,6 +45,8 @@ var operations = [opCount]operation{
 	opWrapTransport:   {run: wrapTransport, idempotent: true},
 	opUnwrapTransport: {run: unwrapTransport, control: true, sessionObjects: true},
 	opMarkTrusted:     {run: markTrusted},
+	opReadValue:       {run: readValue, idempotent: true},
+	opWrapWith:        {run: wrapOnly, idempotent: true},
 }
 
 func opInfoRun(e *engine, _ *session, _ *message) (message, error) {
