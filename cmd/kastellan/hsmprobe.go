@@ -24,7 +24,7 @@ type hsmProbeCmd struct {
 	SOPINFile     string        `name:"so-pin-file" help:"The file of the security officer's PIN: log in with it, and set CKA_TRUSTED." placeholder:"FILE" type:"existingfile"`
 	Env           []string      `help:"An environment variable for the module; may be given several times." placeholder:"NAME=VALUE" sep:"none"`
 	IV            []string      `name:"iv" enum:"caller,module,module-append,token-random" help:"A source of the IVs of AES-GCM to try; may be given several times. Without it, all are tried." placeholder:"SOURCE"`
-	CallTimeout   time.Duration `default:"5s" help:"How long one call on the module may take."`
+	CallTimeout   time.Duration `help:"How long one call on the module may take, 5s unless told otherwise."`
 	WrongPIN      bool          `name:"wrong-pin" help:"Send one wrong PIN and then the right one, to see what the token says."`
 	ChangePIN     bool          `name:"change-pin" help:"Change the user's PIN and change it back: connecting a key store needs that to work."`
 	JSON          bool          `name:"json" help:"Print the report as JSON."`

@@ -34,7 +34,8 @@ func (p *prober) gcm(ctx context.Context) {
 		return
 	}
 	p.note(checkIV, Works, fmt.Sprintf("used from here on: %s", sourceNames[p.cfg.IV]), "")
-	if err := p.reopen(ctx); !p.try(ctx, "gcm.reopen", "opened again with that source", "Later findings follow from that.", err) {
+	if err := p.reopen(ctx); err != nil {
+		p.try(ctx, checkIV, "", "The token could not be opened again with that source.", err)
 		return
 	}
 	p.try(ctx, checkSizes, "encrypts and decrypts 1 to 4096 bytes", "KMS encrypts up to 4096 bytes at once.", p.sizes(ctx))
@@ -75,11 +76,14 @@ func (p *prober) source(ctx context.Context, source pkcs11.IVSource) bool {
 	cfg.IV = source
 	t, err := p.openLoggedIn(ctx, cfg)
 	if err != nil {
-		p.note("sessions.processes", Fails, err.Error(), "A second process cannot use the token at the same time.")
+		p.note(checkProcesses, Fails, err.Error(), "A second process cannot use the token at the same time, which is needed to look further.")
 		p.note(check, Skipped, "a second process cannot use the token", "")
 		return false
 	}
 	defer t.Close()
+	if !p.report.ok(checkProcesses) {
+		p.note(checkProcesses, Works, "two processes use the token at the same time, each with a login of its own", "")
+	}
 	size, err := p.roundTrips(ctx, t)
 	switch {
 	case err != nil:

@@ -261,20 +261,17 @@ func (p *prober) destroyLabel(ctx context.Context, label string) error {
 	return err
 }
 
-// cleanUp makes sure that nothing stays, whatever happened: with a fresh process if need be.
+// cleanUp makes sure that nothing stays, whatever happened, with a fresh process.
 func (p *prober) cleanUp(ctx context.Context) {
 	if len(p.labels) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backWait)
 	defer cancel()
-	p.recover(ctx, pkcs11.ErrLost)
-	if p.destroyAll(ctx) == nil {
-		return
-	}
-	_ = p.token.Logout(ctx) // the session may be what fails
-	err := relogin(ctx, p.token, p.options.PIN)
+	_ = p.token.Close() // which also waits for a call that nobody waits for any more, and may make something still
+	t, err := p.openLoggedIn(ctx, p.cfg)
 	if err == nil {
+		p.token = t
 		err = p.destroyAll(ctx)
 	}
 	if err != nil {

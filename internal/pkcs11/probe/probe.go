@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"kastellan.dev/internal/pkcs11"
@@ -55,9 +56,9 @@ var allSources = []pkcs11.IVSource{pkcs11.IVByCaller, pkcs11.IVByModule, pkcs11.
 type prober struct {
 	options Options
 	report  *Report
-	run     string // in every label
+	run     string            // in every label
 	slots   []pkcs11.SlotInfo // those with an initialised token
-	slot    pkcs11.SlotInfo // the one that is probed
+	slot    pkcs11.SlotInfo   // the one that is probed
 	cfg     pkcs11.Config
 	token   pkcs11.Inspector // nil before it is open, and after it cannot be opened again
 	in      bool             // the PIN was right once
@@ -128,8 +129,9 @@ func (p *prober) finish(ctx context.Context) (*Report, error) {
 	return p.report, ctx.Err()
 }
 
-// note adds a finding.
+// note adds a finding; errors that were joined become one line.
 func (p *prober) note(check string, status Status, seen, means string) {
+	seen = strings.ReplaceAll(seen, "\n", "; ")
 	p.report.Findings = append(p.report.Findings, Finding{Check: check, Status: status, Seen: seen, Means: means})
 }
 

@@ -107,9 +107,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	b.WriteByte('\n')
 	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "%-4s  %-20s  %s\n", f.Status, f.Check, printable(f.Seen))
+		fmt.Fprintf(&b, "%-4s  %-32s  %s\n", f.Status, f.Check, printable(f.Seen))
 		if f.Means != "" {
-			fmt.Fprintf(&b, "      %-20s  → %s\n", "", printable(f.Means))
+			fmt.Fprintf(&b, "      %-32s  → %s\n", "", printable(f.Means))
 		}
 	}
 	b.WriteByte('\n')

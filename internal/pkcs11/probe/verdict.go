@@ -24,6 +24,7 @@ const (
 	checkSizes       = "gcm.sizes"
 	checkAAD         = "gcm.aad"
 	checkTag         = "gcm.tag"
+	checkProcesses   = "sessions.processes"
 	checkParallel    = "sessions.parallel"
 	checkWrap        = "wrap.aes"
 	checkPair        = "transport.pair"

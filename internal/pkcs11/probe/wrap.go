@@ -202,8 +202,7 @@ func (p *prober) trusted(ctx context.Context) {
 		p.note(checkTrustedOnly, Fails, "a key with CKA_WRAP_WITH_TRUSTED leaves under a key that is not trusted", "CKA_TRUSTED protects nothing on this token.")
 	}
 	err := pkcs11.MarkTrusted(ctx, p.cfg, p.options.SOPIN, p.label(clusterKey))
-	var refused *pkcs11.Error
-	if errors.As(err, &refused) && refused.Function == "C_Login" || err != nil && refused == nil {
+	if soLoginFailed(err) {
 		p.note(checkSOLogin, Fails, err.Error(), "A pool cannot initialise the token with this PIN. No more than this one login was tried.")
 		p.recover(ctx, err)
 		return
@@ -229,6 +228,21 @@ func (p *prober) trusted(ctx context.Context) {
 		return
 	}
 	p.note(checkSO, Works, "CKA_TRUSTED can be set, and keys made for it leave under that key", "")
+}
+
+// soLoginFailed tells the failure of logging in as the security officer from that of setting CKA_TRUSTED: some
+// security officers do not see keys that are private to the user.
+func soLoginFailed(err error) bool {
+	var refused *pkcs11.Error
+	if errors.As(err, &refused) {
+		return refused.Function == "C_Login" || refused.Function == "C_OpenSession"
+	}
+	for _, lost := range []error{pkcs11.ErrLost, pkcs11.ErrTimeout, pkcs11.ErrModule, pkcs11.ErrNoToken, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, lost) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *prober) wrapsTrusted(ctx context.Context) error {
