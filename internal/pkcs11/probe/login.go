@@ -34,7 +34,7 @@ func (p *prober) open(ctx context.Context) bool {
 	if err == nil {
 		p.token = t
 	}
-	return p.try(ctx, "token.open", "found again in a process of its own", "Nothing can be done with the token.", err)
+	return p.try(ctx, checkOpen, "found again in a process of its own", "Nothing can be done with the token.", err)
 }
 
 // pinState tells in words what the token's flags say of the user's PIN.
@@ -55,7 +55,7 @@ func pinState(i pkcs11.TokenInfo) string {
 // logIn logs in once, unless the token says that this might lock the user.
 func (p *prober) logIn(ctx context.Context) bool {
 	info, err := p.token.Info(ctx)
-	if !p.try(ctx, "token.info", pinState(info), "The token cannot be asked about itself.", err) {
+	if !p.try(ctx, checkInfo, pinState(info), "The token cannot be asked about itself.", err) {
 		return false
 	}
 	pin := p.options.PIN

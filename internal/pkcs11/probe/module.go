@@ -13,7 +13,7 @@ import (
 func (p *prober) survey(ctx context.Context) bool {
 	cfg := pkcs11.Config{URI: pkcs11.URI{ModulePath: p.options.Module}, Env: p.options.Env, CallTimeout: p.options.CallTimeout}
 	info, err := pkcs11.Survey(ctx, cfg)
-	if !p.try(ctx, "module.load", "loads, initialises, and lists its slots", "Nothing can be done with the module. Its own configuration, the environment variables that it reads (--env) and libraries that it needs are what is usually missing.", err) {
+	if !p.try(ctx, checkLoad, "loads, initialises, and lists its slots", "Nothing can be done with the module. Its own configuration, the environment variables that it reads (--env) and libraries that it needs are what is usually missing.", err) {
 		return false
 	}
 	p.report.Library = fmt.Sprintf("%s, %s %s, PKCS#11 %s", info.Description, info.Manufacturer, info.Version, info.Cryptoki)
@@ -29,10 +29,10 @@ func (p *prober) survey(ctx context.Context) bool {
 	}
 	seen := fmt.Sprintf("%d of %d slots hold an initialised token", len(p.slots), len(info.Slots))
 	if len(p.slots) == 0 {
-		p.note("module.tokens", Fails, seen, "There is nothing to use. Initialise a token with the vendor's tool, or make the module's configuration name the HSM.")
+		p.note(checkTokens, Fails, seen, "There is nothing to use. Initialise a token with the vendor's tool, or make the module's configuration name the HSM.")
 		return false
 	}
-	p.note("module.tokens", Works, seen, "")
+	p.note(checkTokens, Works, seen, "")
 	return true
 }
 

@@ -29,10 +29,11 @@ type Finding struct {
 
 // Verdict says whether the token can serve for a purpose.
 type Verdict struct {
-	Use     string   `json:"use"`
-	Usable  bool     `json:"usable"`
-	Missing []string `json:"missing,omitempty"` // checks that did not end well
-	Untried []string `json:"untried,omitempty"` // what must work as well and was not tried
+	Use       string   `json:"use"`
+	Usable    bool     `json:"usable"`
+	Missing   []string `json:"missing,omitempty"`   // checks that did not end well
+	Unreached []string `json:"unreached,omitempty"` // checks that nothing is known of because of others
+	Untried   []string `json:"untried,omitempty"`   // what must work as well and was not to be tried
 }
 
 // TokenLine is a token that the module has.
@@ -114,19 +115,25 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	b.WriteByte('\n')
 	for _, v := range r.Verdicts {
-		fmt.Fprintf(&b, "%-3s  %s\n", map[bool]string{true: "YES", false: "NO"}[v.Usable], v.Use)
-		if len(v.Missing) > 0 {
-			fmt.Fprintf(&b, "     missing: %s\n", strings.Join(v.Missing, ", "))
-		}
-		if len(v.Untried) > 0 && v.Usable {
-			fmt.Fprintf(&b, "     not tried: %s\n", strings.Join(v.Untried, ", "))
-		}
+		v.writeText(&b)
 	}
 	if r.Settings != "" {
 		fmt.Fprintf(&b, "\nsettings\n%s", r.Settings)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func (v Verdict) writeText(b *strings.Builder) {
+	fmt.Fprintf(b, "%-3s  %s\n", map[bool]string{true: "YES", false: "NO"}[v.Usable], v.Use)
+	switch {
+	case len(v.Missing) > 0:
+		fmt.Fprintf(b, "     missing: %s\n", strings.Join(v.Missing, ", "))
+	case len(v.Unreached) > 0:
+		fmt.Fprintf(b, "     not known: %s\n", strings.Join(v.Unreached, ", "))
+	case len(v.Untried) > 0:
+		fmt.Fprintf(b, "     not tried: %s\n", strings.Join(v.Untried, ", "))
+	}
 }
 
 // String is one line for people.

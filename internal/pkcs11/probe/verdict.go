@@ -11,6 +11,10 @@ import (
 
 // The checks that verdicts depend on.
 const (
+	checkLoad        = "module.load"
+	checkTokens      = "module.tokens"
+	checkOpen        = "token.open"
+	checkInfo        = "token.info"
 	checkPIN         = "token.pin"
 	checkLogin       = "login"
 	checkGenerate    = "keys.generate"
@@ -39,7 +43,7 @@ const (
 
 var (
 	// keysNeeded is what every use needs.
-	keysNeeded = []string{checkLogin, checkGenerate, checkFind, checkAttributes, checkSensitive,
+	keysNeeded = []string{checkLoad, checkTokens, checkOpen, checkInfo, checkLogin, checkGenerate, checkFind, checkAttributes, checkSensitive,
 		checkIV, checkSizes, checkAAD, checkTag, checkParallel, checkDestroy}
 	// copyNeeded is what it takes to get keys from one token to another besides.
 	copyNeeded = []string{checkCluster, checkSession, checkWrap, checkCarry}
@@ -97,13 +101,15 @@ func (p *prober) verdict(use string, checks []string, untried ...string) {
 	for _, check := range checks {
 		switch status := p.report.last(check); {
 		case status == Works, status == Differs:
-		case check == checkSetPIN && status == Skipped:
+		case status == Fails:
+			v.Missing = append(v.Missing, check)
+		case check == checkSetPIN && len(v.Missing)+len(v.Unreached) == 0:
 			v.Untried = append(v.Untried, checkSetPIN)
 		default:
-			v.Missing = append(v.Missing, check)
+			v.Unreached = append(v.Unreached, check)
 		}
 	}
-	v.Usable = len(v.Missing) == 0
+	v.Usable = len(v.Missing)+len(v.Unreached) == 0
 	p.report.Verdicts = append(p.report.Verdicts, v)
 }
 
