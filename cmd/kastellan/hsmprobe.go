@@ -44,7 +44,7 @@ func (c *hsmProbeCmd) Run(ctx context.Context, term terminal) error {
 		}
 		return withHint(err, "choose one with --token: a label, a slot's number or a pkcs11: URI")
 	}
-	if report == nil {
+	if report == nil || err != nil && ctx.Err() == nil {
 		return err
 	}
 	write := report.WriteText
