@@ -24,6 +24,7 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Serve the KMS API."`
 	XksProxy xksProxyCmd `cmd:"" help:"Be, or test, an XKS proxy."`
 	KeyStore keyStoreCmd `cmd:"" help:"Look at custom key stores."`
+	HSM      hsmCmd      `cmd:"" name:"hsm" help:"Try HSMs."`
 	RootKey  rootKeyCmd  `cmd:"" help:"Make and replace root keys."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`
 	Audit    auditCmd    `cmd:"" help:"Verify and read audit logs."`

@@ -68,6 +68,9 @@ const (
 	opMakeSigning                     // | label → private | modulus, exponent
 	opFindSigning                     // | label → private… | modulus, exponent, …
 	opSign                            // private | digest → | signature
+	opSurvey                          // → | a ModuleInfo in JSON
+	opReadValue                       // object → length
+	opWrapWith                        // wrapping, object, mechanism →
 	opClose                           // →
 	opCount
 )

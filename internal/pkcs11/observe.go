@@ -79,4 +79,5 @@ var spanNames = [opCount]string{
 	opWrap: "PKCS#11 WrapKey", opUnwrap: "PKCS#11 UnwrapKey", opUnwrapSession: "PKCS#11 UnwrapKey",
 	opMakeSigning: "PKCS#11 MakeSigningKey", opFindSigning: "PKCS#11 FindSigningKeys", opSign: "PKCS#11 Sign",
 	opMakeTransport: "PKCS#11 MakeTransportKey", opWrapTransport: "PKCS#11 WrapForTransport", opUnwrapTransport: "PKCS#11 UnwrapFromTransport",
+	opReadValue: "PKCS#11 ReadsValue", opWrapWith: "PKCS#11 WrapsWith",
 }

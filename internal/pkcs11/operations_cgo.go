@@ -49,6 +49,8 @@ var operations = [opCount]operation{
 	opMakeSigning:     {run: makeSigning, patience: keyPairPatience},
 	opFindSigning:     {run: findSigning, idempotent: true, private: true},
 	opSign:            {run: sign, idempotent: true},
+	opReadValue:       {run: readValue, idempotent: true},
+	opWrapWith:        {run: wrapOnly, idempotent: true},
 }
 
 func opInfoRun(e *engine, _ *session, _ *message) (message, error) {

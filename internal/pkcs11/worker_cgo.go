@@ -100,6 +100,8 @@ func (w *worker) dispatch(j *job) bool {
 		w.tasks.Go(func() { j.finish(message{}, w.start(&j.question)) })
 	case opInitToken, opReinitToken:
 		w.tasks.Go(func() { j.finish(w.initToken(&j.question)) })
+	case opSurvey:
+		w.tasks.Go(func() { j.finish(w.survey()) })
 	case opClose:
 		w.ending = true
 		go func() {

@@ -13,7 +13,7 @@ secret xaes durable tracing
 kmsapi xksapi policy tracing/otlp
 identity stsapi cloudhsmapi
 keyspec keywrap nitro audit blob sigv4 awsjson store pkcs11
-rootkey store/bolt keystore cloudhsm endpointservice audit/trail audit/syslog awsquery
+rootkey store/bolt keystore pkcs11/probe cloudhsm endpointservice audit/trail audit/syslog awsquery
 keystore/soft keystore/hsm cloudhsm/rack keystore/xks kms sts xksproxy/keyfile
 cloudhsm/control
 server xksproxy

@@ -104,7 +104,7 @@ const (
 
 const rowSize = 8 * rowNumbers
 
-var actions = map[string]uint64{"rv": 1, "hang": 2, "crash": 3, "delay": 4, "noise": 5, "make-iv": 6, "append-iv": 7}
+var actions = map[string]uint64{"rv": 1, "hang": 2, "crash": 3, "delay": 4, "noise": 5, "make-iv": 6, "append-iv": 7, "flags": 8}
 
 // Faults is the table of faults of a faulty module, shared by all processes
 // that load it with the Env.
@@ -132,7 +132,8 @@ func (f *Faults) Env() string { return "KASTELLAN_FAULTS=" + f.path }
 // Set replaces all faults and counters. Each line is "C_Function action
 // [count=N] [after=N]" with the action rv=0xA4, hang (until Set or Clear), crash,
 // delay=MILLISECONDS, noise (on standard output and error), make-iv (of C_EncryptInit: the module
-// makes the IV) or append-iv (of C_Encrypt: and appends it). The fault spares
+// makes the IV) or append-iv (of C_Encrypt: and appends it), both with =16 for IVs of 16 bytes, or
+// flags=0x20000 (of C_GetTokenInfo: they are set in what it gives). The fault spares
 // the first calls that after tells, then meets as many as count tells, or all.
 func (f *Faults) Set(t testing.TB, lines ...string) {
 	t.Helper()

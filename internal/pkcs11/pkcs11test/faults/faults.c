@@ -18,7 +18,7 @@
 typedef unsigned long word;
 typedef word (*function)(word, word, word, word, word, word, word, word);
 
-enum { FORWARD, RETURN, HANG, CRASH, DELAY, NOISE, MAKE_IV, APPEND_IV };
+enum { FORWARD, RETURN, HANG, CRASH, DELAY, NOISE, MAKE_IV, APPEND_IV, FLAGS };
 enum { DEVICE_ERROR = 0x30 };
 
 // fault is one row of the table; the Go side writes the same layout.
@@ -138,12 +138,18 @@ static void noise(void)
 			return;
 }
 
-enum { IV_SIZE = 12 };
-static _Thread_local unsigned char own_iv[IV_SIZE];
+enum { IV_SIZE = 12, MAX_IV_SIZE = 16 };
+static _Thread_local unsigned char own_iv[MAX_IV_SIZE];
+
+// iv_size is how long the IVs are that the module makes: 12 bytes, or 16 if the fault says so.
+static word iv_size(struct fault *f)
+{
+	return atomic_load(&f->argument) == MAX_IV_SIZE ? MAX_IV_SIZE : IV_SIZE;
+}
 
 // make_iv does what some HSMs do when an encryption with AES-GCM begins: it
 // makes an IV, and writes it into the caller's buffer if there is one.
-static void make_iv(word mechanism)
+static void make_iv(word mechanism, word size)
 {
 	struct { word type; void *parameter; word length; } *m = (void *)mechanism;
 	struct { unsigned char *iv; word length, bits; } *gcm = m->parameter;
@@ -155,9 +161,12 @@ static void make_iv(word mechanism)
 		return;
 	}
 	gcm->iv = own_iv;
-	gcm->length = IV_SIZE;
-	gcm->bits = 8 * IV_SIZE;
+	gcm->length = size;
+	gcm->bits = 8 * size;
 }
+
+// FLAGS_OFFSET is where the flags of a CK_TOKEN_INFO lie, after four texts.
+enum { FLAGS_OFFSET = 32 + 32 + 16 + 16 };
 
 static word forward(int i, word a, word b, word c, word d, word e, word f, word g, word h)
 {
@@ -180,14 +189,20 @@ static word forward(int i, word a, word b, word c, word d, word e, word f, word 
 			noise();
 			break;
 		case MAKE_IV:
-			make_iv(b);
+			make_iv(b, iv_size(fault));
 			break;
 		case APPEND_IV: {
 			word rv = real->entry[i](a, b, c, d, e, f, g, h);
 			if (rv == 0) {
-				memcpy((unsigned char *)d + *(word *)e, own_iv, IV_SIZE);
-				*(word *)e += IV_SIZE;
+				memcpy((unsigned char *)d + *(word *)e, own_iv, iv_size(fault));
+				*(word *)e += iv_size(fault);
 			}
+			return rv;
+		}
+		case FLAGS: {
+			word rv = real->entry[i](a, b, c, d, e, f, g, h);
+			if (rv == 0)
+				*(word *)((unsigned char *)b + FLAGS_OFFSET) |= atomic_load(&fault->argument);
 			return rv;
 		}
 		}
