@@ -1,5 +1,5 @@
 // Package kmsclient calls a KMS endpoint as any other client does: over HTTP,
-// AWS JSON 1.1, signed. The program's own commands use it, so that they
+// AWS JSON 1.1, signed; and the other services that are served beside KMS. The program's own commands use it, so that they
 // need no SDK and can call the operations that AWS does not have.
 //
 // It does not retry, does not know the operations' types, and refuses redirects and
@@ -47,7 +47,15 @@ func New(endpoint, region string, credentials sigv4.Credentials) *Client {
 	}
 }
 
-// Trust replaces the system's CAs by others. It is called before the first Call.
+// For gives a client that calls another service at the same endpoint, such as cloudhsm: the
+// credential scope of its signatures names it.
+func (c *Client) For(service string) *Client {
+	other := *c
+	other.signer = &sigv4.Signer{Credentials: c.signer.Credentials, Service: service, Region: c.signer.Region}
+	return &other
+}
+
+// Trust replaces the system's CAs by others. It is called before For and the first Call.
 func (c *Client) Trust(cas *x509.CertPool) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{RootCAs: cas, MinVersion: tls.VersionTLS12}

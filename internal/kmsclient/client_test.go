@@ -61,6 +61,23 @@ func TestARequestIsSignedAWSJSON(t *testing.T) {
 	}
 }
 
+func TestAnotherServiceIsSignedFor(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		service := r.Header.Get("X-Amz-Target")
+		if got := r.Header.Get("Authorization"); !strings.Contains(got, "AKIAALICEEXAMPLE0001/") || !strings.Contains(got, "/eu-central-1/"+service+"/aws4_request") {
+			t.Errorf("Authorization is %q", got)
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"__type":"CloudHsmServiceException","Message":"not now"}`)
+	})
+	for service, c := range map[string]*kmsclient.Client{"kms": c, "cloudhsm": c.For("cloudhsm")} {
+		if err := c.Call(t.Context(), service, nil, nil); err == nil || err.Error() != "CloudHsmServiceException: not now" {
+			t.Errorf("%s: %v", service, err)
+		}
+	}
+}
+
 func TestWhatTheServerRefusesIsAKMSError(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
