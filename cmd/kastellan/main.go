@@ -24,22 +24,23 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Serve the KMS API."`
 	XksProxy xksProxyCmd `cmd:"" help:"Be, or test, an XKS proxy."`
 	KeyStore keyStoreCmd `cmd:"" help:"Look at custom key stores."`
-	HSM      hsmCmd      `cmd:"" name:"hsm" help:"Try HSMs."`
+	HSM      hsmCmd      `cmd:"" name:"hsm" help:"Manage the users of HSM clusters, look at their keys, and try HSMs."`
 	RootKey  rootKeyCmd  `cmd:"" help:"Make and replace root keys."`
 	Config   configCmd   `cmd:"" help:"Check configuration files."`
 	Audit    auditCmd    `cmd:"" help:"Verify and read audit logs."`
 	Version  versionCmd  `cmd:"" help:"Print the version of the program."`
 }
 
-// terminal is where a subcommand prints.
+// terminal is where a subcommand prints, and what it is told there.
 type terminal struct {
 	out io.Writer // what was asked for
 	err io.Writer // everything else
+	in  io.Reader // nil: nobody answers
 }
 
 func main() {
 	pkcs11.WorkerMain()
-	os.Exit(run(os.Args[1:], terminal{out: os.Stdout, err: os.Stderr}))
+	os.Exit(run(os.Args[1:], terminal{out: os.Stdout, err: os.Stderr, in: os.Stdin}))
 }
 
 // run is the program; it returns the exit status.

@@ -96,5 +96,5 @@ func goList(cgo string) ([]pkg, error) {
 
 // isTestPackage tells packages that exist for tests.
 func isTestPackage(name string) bool {
-	return name == "rules" || name == "e2e" || strings.HasSuffix(name, "test")
+	return name == "rules" || name == "e2e" || strings.HasPrefix(name, "e2e/") || strings.HasSuffix(name, "test")
 }

@@ -323,7 +323,7 @@ func TestARemovedHSMIsClosedForAll(t *testing.T) {
 	logIn(t, g, "kmsuser:right")
 	key := generate(t, g, dataKey)
 	for range 2 {
-		if err := r.Remove(hsm.ID); err != nil {
+		if err := r.Remove(hsm); err != nil {
 			t.Error(err)
 		}
 	}
