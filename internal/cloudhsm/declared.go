@@ -35,8 +35,8 @@ func Declare(d Declaration) (*Declared, error) {
 }
 
 // Replace puts a new declaration in the place of the old one, or leaves
-// everything as it is and tells what is wrong. Connected key stores keep the
-// members and the addresses they have until they are connected again.
+// everything as it is and tells what is wrong. Connected key stores follow with
+// the members, and keep the addresses they have until they are connected again.
 func (d *Declared) Replace(next Declaration) error {
 	if err := next.check(); err != nil {
 		return err

@@ -261,16 +261,6 @@ func (c *Connection) uniteAll(ctx context.Context, logins []*login, trace *keyst
 	return united, nil
 }
 
-// staysOf gives the stays that logins are, and the way back.
-func staysOf(logins []*login) (stays []*stay, byStay map[*stay]*login) {
-	byStay = make(map[*stay]*login)
-	for _, l := range logins {
-		stays = append(stays, &l.stay)
-		byStay[&l.stay] = l
-	}
-	return stays, byStay
-}
-
 // level gives each member the KMS keys that it lacks, and puts it into service.
 func (c *Connection) level(ctx context.Context, logins []*login, trace *keystore.Trace) error {
 	var failures []error

@@ -8,7 +8,11 @@
 // under RSA keys that those make for the occasion; or the vendor's own
 // replication takes it there. Members serve side by side. A call that a member fails is
 // repeated on another one, and a member that comes back has its missing keys
-// restored before it serves again.
+// restored before it serves again. Members may join and leave while a store is
+// connected.
+//
+// Keys also move without a key store: [Fill] prepares an HSM that joins a
+// cluster, [Export] and [Import] carry the keys of a cluster through a backup into another one.
 //
 // The bytes that Encrypt gives:
 //
@@ -31,6 +35,6 @@
 // right label cannot produce ciphertexts that nobody will ever open.
 //
 // The package refuses: to make a cluster key while a member that may have one
-// is away, to replace a cluster key that differs, to acknowledge a key that is not
+// is away, to replace a cluster key that differs, to import a key that is not what was exported, to acknowledge a key that is not
 // on two members, and to try passwords until the HSM locks its user.
 package hsm

@@ -2,10 +2,9 @@ package hsm_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -204,26 +203,40 @@ func TestKeyThatWasDeletedWhileAnHSMWasFilledStaysDeleted(t *testing.T) {
 	}
 }
 
+// forgetful is a directory that can be told to know nothing.
+type forgetful struct {
+	cloudhsm.Directory
+	err   atomic.Pointer[error]
+	asked atomic.Int64 // since it knows nothing
+}
+
+func (f *forgetful) Cluster(ctx context.Context, account, region, id string) (cloudhsm.Cluster, error) {
+	if err := f.err.Load(); err != nil {
+		f.asked.Add(1)
+		return cloudhsm.Cluster{}, *err
+	}
+	return f.Directory.Cluster(ctx, account, region, id)
+}
+
 func TestClusterThatCannotBeLookedUpKeepsItsMembers(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 2)
-	c := r.connect(t)
-	key := createKey(t, c)
-	if err := r.declared.Replace(cloudhsm.Declaration{}); err != nil {
+	r := changingRig(t, 2)
+	directory := &forgetful{Directory: r.declared}
+	r.kindOpts.Clusters = directory
+	var err error
+	if r.kind, err = hsm.New(r.kindOpts); err != nil {
 		t.Fatal(err)
 	}
-	asked := make(chan struct{})
-	var once sync.Once
-	r.fail(0, func(call string) error {
-		if call == "Info" {
-			once.Do(func() { close(asked) })
-		}
-		return nil
-	})
-	r.kind.Refresh(clusterID)
-	<-asked // it is polled as often as the directory
+	c := r.connect(t)
+	key := createKey(t, c)
+	directory.err.Store(&cloudhsm.ErrNotFound)
+	polltest.Until(t, "the directory was asked often", func() bool { return directory.asked.Load() > 3 })
 	mustDecrypt(t, c, key, mustEncrypt(t, c, key))
 	serving(t, c, 0, 1)
+	r.admit(t, 2)
+	r.declare(t, r.member(0), r.member(1), r.member(2))
+	directory.err.Store(nil)
+	serving(t, c, 0, 1, 2)
 }
 
 // Whatever the membership does, no key that was acknowledged is lost, and every one can be deleted.
@@ -327,7 +340,7 @@ func TestComparisonFindsWhatNobodyMissed(t *testing.T) {
 	r.destroy(t, 0, key.ARN)
 	polltest.Until(t, "the failure is counted", func() bool { return counted(t, registry, "kastellan_hsm_comparisons_total", "failed") > 0 })
 	r.fail(0, nil)
-	if err := errors.Join(c.DeleteKey(t.Context(), call("DeleteKey"), key)); err != nil {
+	if err := c.DeleteKey(t.Context(), call("DeleteKey"), key); err != nil {
 		t.Errorf("DeleteKey: %v", err)
 	}
 }

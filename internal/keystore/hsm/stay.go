@@ -26,6 +26,16 @@ type clusterKey struct {
 	trusted bool // CKA_TRUSTED
 }
 
+// staysOf gives the stays that logins are, and the way back.
+func staysOf(logins []*login) (stays []*stay, byStay map[*stay]*login) {
+	byStay = make(map[*stay]*login)
+	for _, l := range logins {
+		stays = append(stays, &l.stay)
+		byStay[&l.stay] = l
+	}
+	return stays, byStay
+}
+
 // alone makes, destroys or looks for objects while nobody else of this connection
 // does on this token: SoftHSM2 fails to make an object that it is asked to
 // look for at the same moment. Using keys goes on meanwhile.
