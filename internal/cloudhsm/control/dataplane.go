@@ -97,12 +97,14 @@ func (c *call) login(ctx context.Context, in *cloudhsmapi.LoginRequest) (*cloudh
 	if err != nil {
 		return nil, onWire(err)
 	}
-	if err := c.s.verify(ctx, rec.usersPath(), in.UserName, role, in.Password, idsOf(rec.active())...); err != nil {
-		return nil, onWireOfLogin(err)
+	var id secret.Text
+	var begun session
+	begin := func() (func(), error) {
+		id, begun, err = c.s.sessions.begin(rec.usersPath(), in.UserName, role)
+		return func() { _ = c.s.sessions.end(id) }, err
 	}
-	id, begun, err := c.s.sessions.begin(rec.usersPath(), in.UserName, role)
-	if err != nil {
-		return nil, onWire(err)
+	if err := c.s.verify(ctx, rec.usersPath(), in.UserName, role, in.Password, begin, idsOf(rec.active())...); err != nil {
+		return nil, onWireOfLogin(err)
 	}
 	return &cloudhsmapi.LoginResponse{SessionID: id, Role: role, Expires: kmsapi.At(begun.Expires)}, nil
 }
@@ -218,7 +220,7 @@ func (c *call) changePassword(ctx context.Context, in *cloudhsmapi.ChangePasswor
 	case own && in.OldPassword.IsEmpty():
 		return nil, invalid("Changing one's own password needs the old one.")
 	case own:
-		err = c.s.verify(ctx, rec.usersPath(), in.UserName, in.Role, in.OldPassword, idsOf(rec.active())...)
+		err = c.s.verify(ctx, rec.usersPath(), in.UserName, in.Role, in.OldPassword, nil, idsOf(rec.active())...)
 	case by.Role != cloudhsmapi.RoleAdmin:
 		err = kmsapi.Errorf(cloudhsmapi.AccessDenied, "The user %s is not an admin, and can change its own password only.", by.Name)
 	}

@@ -26,11 +26,11 @@ func (d *doorkeeper) Enter(ctx context.Context, hsm, holder string, pin secret.T
 	if err != nil {
 		return nil, rvOf("C_Login", err)
 	}
-	if err := d.s.verify(ctx, d.users, name, cloudhsmapi.RoleCryptoUser, password, hsm); err != nil {
-		return nil, loginError("C_Login", err)
+	enter := func() (func(), error) {
+		leave, err = d.s.sessions.enter(d.users, name, holder)
+		return leave, err
 	}
-	leave, err = d.s.sessions.enter(d.users, name, holder)
-	if err != nil {
+	if err := d.s.verify(ctx, d.users, name, cloudhsmapi.RoleCryptoUser, password, enter, hsm); err != nil {
 		return nil, loginError("C_Login", err)
 	}
 	return leave, nil
@@ -50,7 +50,7 @@ func (d *doorkeeper) SetPIN(ctx context.Context, hsm string, old, new secret.Tex
 	if table, err := d.s.loadUsers(ctx, d.users); err == nil && table.try(name, cloudhsmapi.RoleCryptoUser, after).Right {
 		return nil
 	}
-	if err := d.s.verify(ctx, d.users, name, cloudhsmapi.RoleCryptoUser, before, hsm); err != nil {
+	if err := d.s.verify(ctx, d.users, name, cloudhsmapi.RoleCryptoUser, before, nil, hsm); err != nil {
 		return loginError("C_SetPIN", err)
 	}
 	if err := d.s.setPassword(ctx, d.users, name, cloudhsmapi.RoleCryptoUser, after); err != nil {
@@ -70,20 +70,26 @@ func loginError(function string, err error) error {
 
 // verify compares a password with that of a user and counts the attempt on HSMs. The
 // comparison takes its time, and is done outside of the transaction; so it is done again
-// when the password was set meanwhile.
-func (s *Service) verify(ctx context.Context, users, name string, role cloudhsmapi.UserRole, password secret.Text, hsms ...string) error {
+// when the password was set meanwhile. A session is taken by enter, if that is not nil, before the attempt counts, and
+// given back if it is refused: so no session outlives a change of the password.
+func (s *Service) verify(ctx context.Context, users, name string, role cloudhsmapi.UserRole, password secret.Text, enter func() (leave func(), err error), hsms ...string) error {
 	for {
 		table, err := s.loadUsers(ctx, users)
 		if err != nil {
 			return err
 		}
 		a := table.try(name, role, password)
-		verdict := error(nil)
-		err = s.changeUsers(ctx, users, func(_ store.Tx, t *userTable) (bool, error) {
-			var write bool
-			write, verdict = t.settle(a, hsms...)
-			return write, nil
-		})
+		leave, full := func() {}, error(nil)
+		if a.Right && enter != nil {
+			if leave, full = enter(); full != nil {
+				leave = func() {}
+			}
+		}
+		verdict, err := s.settle(ctx, users, a, hsms)
+		if err == nil && verdict == nil {
+			return full
+		}
+		leave()
 		if err != nil {
 			return err
 		}
@@ -91,6 +97,15 @@ func (s *Service) verify(ctx context.Context, users, name string, role cloudhsma
 			return verdict
 		}
 	}
+}
+
+// settle counts an attempt in a transaction. err is that of the store.
+func (s *Service) settle(ctx context.Context, users string, a attempt, hsms []string) (verdict, err error) {
+	err = s.changeUsers(ctx, users, func(_ store.Tx, t *userTable) (write bool, _ error) {
+		write, verdict = t.settle(a, hsms...)
+		return write, nil
+	})
+	return verdict, err
 }
 
 // setPassword gives a user another password and ends its interactive sessions.

@@ -26,6 +26,9 @@ func (s *Service) removeHSM(rec *clusterRecord, h *hsmRecord) error {
 			return err
 		}
 		rec.remove(h.ID)
+		if err := s.forgetAttempts(tx, rec, h.ID); err != nil {
+			return err
+		}
 		if len(rec.HSMs) == 0 && rec.State == cloudhsmapi.ClusterUninitialized {
 			rec.CSR = "" // the key is gone with the HSM that made it
 		}
@@ -50,6 +53,16 @@ func giveUp(tx store.Tx, h *hsmRecord) error {
 	}
 	token.Wiping = true
 	return save(tx, token.path(), token)
+}
+
+// forgetAttempts drops what an HSM that leaves has counted of wrong passwords.
+func (s *Service) forgetAttempts(tx store.Tx, rec *clusterRecord, hsm string) error {
+	table, err := s.readUsers(tx, rec.usersPath())
+	if err != nil || !table.activated() {
+		return err
+	}
+	table.forget(hsm)
+	return s.writeUsers(tx, rec.usersPath(), &table)
 }
 
 func (c *clusterRecord) remove(id string) {
