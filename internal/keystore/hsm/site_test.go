@@ -289,6 +289,36 @@ func TestKeysOfALostClusterComeBackInAnotherOne(t *testing.T) {
 	wantOpens(t, third, "a", e.a)
 }
 
+// The KMS keys of a store whose cluster is lost work in the cluster that was restored from its backup.
+func TestKeyStoreGoesOnWithARestoredCluster(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	c := r.connect(t)
+	key := createKey(t, c)
+	sealed := mustEncrypt(t, c, key)
+	closeConnection(c)
+	vault := newSites(t, 1)[0]
+	keys, err := hsm.Export(t.Context(), clusterID, hsm.Site{ID: hsmID(0), Token: r.behind(t, 0)}, vault, nil)
+	if err != nil {
+		t.Fatalf("Export: %v", err)
+	}
+	refs := pkcs11test.NewTokens(t, 2)
+	first, second := openSite(t, hsmID(0), refs[0]), openSite(t, hsmID(1), refs[1])
+	if err := hsm.Import(t.Context(), clusterID, restoredID, vault, keys, first, nil); err != nil {
+		t.Fatalf("Import: %v", err)
+	}
+	if _, err := hsm.Fill(t.Context(), restoredID, []hsm.Site{first}, second, nil); err != nil {
+		t.Fatalf("Fill: %v", err)
+	}
+	first.Token.Close()
+	second.Token.Close()
+	restored := rigOn(t, refs, func(r *rig) { r.cluster().ID, r.cfg.HSM.ClusterID = restoredID, restoredID })
+	c = restored.connect(t)
+	mustDecrypt(t, c, key, sealed)
+	later := createKey(t, c)
+	mustDecrypt(t, c, later, mustEncrypt(t, c, later))
+}
+
 func TestImportAfterACrashMakesNothingTwice(t *testing.T) {
 	t.Parallel()
 	e := export(t)
