@@ -60,6 +60,7 @@ type Cluster struct {
 	SubnetMapping        map[string]string       // availability zone → subnet id
 	Members              []Member
 	PINFormat            PINFormat   // empty: password
+	KeepPassword         bool        // connecting does not change the password: the module has no C_SetPIN
 	Replication          Replication // empty: wrapped
 }
 

@@ -53,9 +53,11 @@ type Cluster struct {
 	SecurityGroupAltered bool              `yaml:"security-group-altered"`
 	MTLS                 bool              `yaml:"mtls"`
 
-	PINFormat   string   `yaml:"pin-format"`  // "password" (or empty) or "user:password"
-	Replication string   `yaml:"replication"` // "wrapped" (or empty) or "module"
-	Members     []Member `yaml:"members"`
+	PINFormat string `yaml:"pin-format"` // "password" (or empty) or "user:password"
+	// KeepPassword leaves the kmsuser's password as it is: for modules that cannot change it, as AWS CloudHSM's.
+	KeepPassword bool     `yaml:"keep-password"`
+	Replication  string   `yaml:"replication"` // "wrapped" (or empty) or "module"
+	Members      []Member `yaml:"members"`
 }
 
 // Member is one HSM: a PKCS#11 token.
@@ -132,7 +134,7 @@ func (c *Config) cluster(p *problems, w where, in Cluster) cloudhsm.Cluster {
 	out := cloudhsm.Cluster{
 		ID: in.ID, Account: in.Account, Region: in.Region, State: cloudhsmapi.ClusterState(in.State),
 		SubnetMapping: in.Subnets, SecurityGroupAltered: in.SecurityGroupAltered, MTLS: in.MTLS,
-		PINFormat: cloudhsm.PINFormat(in.PINFormat), Replication: cloudhsm.Replication(in.Replication),
+		PINFormat: cloudhsm.PINFormat(in.PINFormat), KeepPassword: in.KeepPassword, Replication: cloudhsm.Replication(in.Replication),
 	}
 	var err error
 	if p.need(w.at("trust-anchor"), in.TrustAnchor) {

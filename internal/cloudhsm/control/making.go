@@ -27,6 +27,7 @@ func (s *Service) makeHSM(rec *clusterRecord, h *hsmRecord) error {
 		return err
 	}
 	s.fault("hsm filled")
+	s.trust(ctx, rec, h)
 	csr := rec.CSR
 	if csr == "" && rec.Certificate == "" && rec.State == cloudhsmapi.ClusterUninitialized && rec.SourceBackup == "" {
 		if csr, err = s.request(ctx, rec, made); err != nil {
@@ -109,6 +110,18 @@ func (s *Service) fill(ctx context.Context, rec *clusterRecord, made *site) erro
 		return hsm.Establish(ctx, rec.ID, []hsm.Site{made.Site}, s.log)
 	}
 	return errors.Join(errors.New("no HSM of the cluster can be reached to copy its keys from, and there is no backup"), failure)
+}
+
+// trust marks the cluster key trusted, so that KMS keys made from then on leave an HSM under no other key. Where the token does not
+// let it, keys are made without that: it keeps out only who has the PIN of the token's user, which is the server.
+func (s *Service) trust(ctx context.Context, rec *clusterRecord, h *hsmRecord) {
+	done, err := s.pools.Trust(ctx, h.Token, hsm.ClusterKeyLabel(rec.ID))
+	switch {
+	case err != nil:
+		s.log.Info("a cluster key cannot be marked trusted", "cluster", rec.ID, "hsm", h.ID, "error", err)
+	case done:
+		s.log.Info("a cluster key was marked trusted", "cluster", rec.ID, "hsm", h.ID)
+	}
 }
 
 // filled notes that there are keys on a token.

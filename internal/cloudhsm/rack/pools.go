@@ -239,6 +239,23 @@ func (p *Pool) free(taken []Placement) string {
 	return newName()
 }
 
+// Trust has the security officer mark the secret keys with the label trusted (CKA_TRUSTED), where the officer of
+// the token is the server. It tells whether that was so. SoftHSM2's officer does not see keys, so its tokens are left alone.
+func (p *Pools) Trust(ctx context.Context, at Placement, label string) (done bool, err error) {
+	s, err := p.find(at)
+	if err != nil {
+		return false, err
+	}
+	t, declared := s.(*DeclaredToken)
+	if !declared || t.SOPIN.IsEmpty() {
+		return false, nil
+	}
+	if err := pkcs11.MarkTrusted(ctx, t.Config, t.SOPIN, label); err != nil {
+		return false, fmt.Errorf("marking a key of a token of pool %s trusted: %w", at.Pool, err)
+	}
+	return true, nil
+}
+
 // site is what is done with a token, whatever its kind.
 type site interface {
 	prepare(ctx context.Context, label string, pins PINs) (Prepared, error)

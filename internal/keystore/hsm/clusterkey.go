@@ -15,7 +15,8 @@ const (
 	probeLabel       = "kastellan probe"
 )
 
-func clusterKeyLabel(clusterID string) string { return clusterKeyPrefix + clusterID }
+// ClusterKeyLabel is the label of a cluster's cluster key on its HSMs, for who marks it trusted there.
+func ClusterKeyLabel(clusterID string) string { return clusterKeyPrefix + clusterID }
 
 // isOwn tells the keys by which keys are carried from those that are carried.
 func isOwn(label string) bool {

@@ -186,6 +186,10 @@ func (c *Connection) logInAll(ctx context.Context, tokens []pkcs11.Token, trace 
 // old one every member has the new one. While a member is away for long it changes nothing.
 func (c *Connection) rotate(ctx context.Context, logins []*login, trace *keystore.Trace) ([]*login, error) {
 	end := trace.Step("prepare password", "")
+	if c.cluster.KeepPassword {
+		end("kept: the cluster is declared so", nil)
+		return logins, nil
+	}
 	fresh, err := c.pw.Prepare(ctx, len(logins) == len(c.members()))
 	if errors.Is(err, keystore.ErrKeepPassword) {
 		end("kept: "+err.Error(), nil)

@@ -62,7 +62,7 @@ func (k *Kind) newMember(store string, c cloudhsm.Cluster, decl cloudhsm.Member)
 		wake: newBell(), objects: make(chan struct{}, 1), idle: make(chan struct{}), gone: make(chan struct{}), state: Unhealthy, since: time.Now(),
 	}
 	if c.Replication != cloudhsm.ReplicationModule {
-		m.keyLabel = clusterKeyLabel(c.ID)
+		m.keyLabel = ClusterKeyLabel(c.ID)
 	}
 	return m
 }

@@ -50,7 +50,7 @@ func (k *Kind) Provision(ctx context.Context, c cloudhsm.Cluster, password, soPI
 // markTrusted fails when the HSM refuses, not when its security officer does
 // not get to see the key.
 func (k *Kind) markTrusted(ctx context.Context, c cloudhsm.Cluster, m cloudhsm.Member, soPIN secret.Text) error {
-	err := pkcs11.MarkTrusted(ctx, m.Token, soPIN, clusterKeyLabel(c.ID))
+	err := pkcs11.MarkTrusted(ctx, m.Token, soPIN, ClusterKeyLabel(c.ID))
 	var refused *pkcs11.Error
 	if err == nil || errors.As(err, &refused) || isLost(err) || ctx.Err() != nil {
 		return err

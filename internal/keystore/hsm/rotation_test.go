@@ -189,3 +189,20 @@ func TestLookingForKeysSendsNoPassword(t *testing.T) {
 		t.Errorf("the password was sent %d times", n)
 	}
 }
+
+// Modules that cannot change a password have clusters that are declared so.
+func TestClusterThatKeepsItsPassword(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, func(r *rig) { r.cluster().KeepPassword = true })
+	for i := range r.tokens {
+		r.fail(i, on(rv("C_SetPIN", pkcs11.CKR_FUNCTION_NOT_SUPPORTED), "SetPIN"))
+	}
+	before := r.pw.Candidates()
+	c := r.connect(t)
+	key := createKey(t, c)
+	mustDecrypt(t, c, key, mustEncrypt(t, c, key))
+	closeConnection(c)
+	if after := r.pw.Candidates(); len(after) != len(before) || !after[0].Equal(before[0]) || !r.pin(t, 0, before[0]) {
+		t.Error("the password was changed")
+	}
+}

@@ -23,7 +23,7 @@ func stayAt(site Site, clusterID string, log *slog.Logger) *stay {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &stay{
-		id: site.ID, token: site.Token, keyLabel: clusterKeyLabel(clusterID), objects: make(chan struct{}, 1),
+		id: site.ID, token: site.Token, keyLabel: ClusterKeyLabel(clusterID), objects: make(chan struct{}, 1),
 		notes: log.With("cluster", clusterID, "member", site.ID),
 	}
 }
