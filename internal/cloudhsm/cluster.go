@@ -70,6 +70,7 @@ type Member struct {
 	AvailabilityZone string
 	IP               string // shown to people; may be empty
 	Token            pkcs11.Config
+	Managed          bool // the control plane's: its users are, and its token is the control plane's to open
 }
 
 // ErrNotFound: the account has no such cluster in the Region.

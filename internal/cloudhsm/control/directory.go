@@ -62,7 +62,7 @@ func (s *Service) described(r store.Reader, rec *clusterRecord) (cloudhsm.Cluste
 		if err != nil {
 			return out, err
 		}
-		out.Members = append(out.Members, cloudhsm.Member{ID: h.ID, AvailabilityZone: h.Zone, IP: h.IP, Token: opened.Config})
+		out.Members = append(out.Members, cloudhsm.Member{ID: h.ID, AvailabilityZone: h.Zone, IP: h.IP, Token: opened.Config, Managed: true})
 	}
 	return out, nil
 }
@@ -107,8 +107,11 @@ func (s *Service) HSMsIn(subnet string) int {
 }
 
 // Open opens a member of a cluster for a key store. That of a managed cluster lets a user of the cluster
-// log in, by "user:password"; any other is the token itself.
+// log in, by "user:password"; any other is the token itself. It fails with pkcs11.ErrNoToken for one that has left its cluster.
 func (s *Service) Open(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error) {
+	if !m.Managed {
+		return pkcs11.Open(ctx, m.Token, log)
+	}
 	var at rack.HSM
 	var cluster *clusterRecord
 	err := s.db.View(ctx, func(r store.Reader) (err error) {
@@ -122,7 +125,7 @@ func (s *Service) Open(ctx context.Context, m cloudhsm.Member, log *slog.Logger)
 		return nil, err
 	}
 	if cluster == nil {
-		return pkcs11.Open(ctx, m.Token, log)
+		return nil, fmt.Errorf("%w: %s has left its cluster", pkcs11.ErrNoToken, m.ID)
 	}
 	return s.rack.Gate(ctx, at, holderKMS, &doorkeeper{s: s, users: cluster.usersPath()}, log)
 }

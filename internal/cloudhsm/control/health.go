@@ -18,20 +18,16 @@ const tolerated = 2
 
 // checkHealth looks at all HSMs at the same time. What is lost turns DEGRADED, and after a while another
 // token takes its place; what is back turns ACTIVE once it has what the others have.
-func (s *Service) checkHealth(rec *clusterRecord) error {
-	failures := make([]error, len(rec.HSMs))
+func (s *Service) checkHealth(rec *clusterRecord) {
 	var looking sync.WaitGroup
 	for i := range rec.HSMs {
 		h := &rec.HSMs[i]
 		if h.State != cloudhsmapi.HsmActive && h.State != cloudhsmapi.HsmDegraded {
 			continue
 		}
-		looking.Go(func() {
-			failures[i] = s.outlive(func() error { return s.lookAfter(rec, h) })
-		})
+		looking.Go(func() { s.paced(rec.path()+"/"+h.ID, func() error { return s.lookAfter(rec, h) }) })
 	}
 	looking.Wait()
-	return errors.Join(failures...)
 }
 
 func (s *Service) lookAfter(rec *clusterRecord, h *hsmRecord) error {
@@ -91,14 +87,14 @@ func (s *Service) replace(rec *clusterRecord, h *hsmRecord) error {
 	if len(rec.active()) == 0 {
 		return nil
 	}
-	if err := s.swapToken(rec, h); err != nil {
+	if err := s.swapToken(rec, h, false); err != nil {
 		return fmt.Errorf("replacing %s: %w", h.ID, err)
 	}
 	return s.told(rec, h, cloudhsmapi.HsmCreateInProgress, nil, nil)
 }
 
-// swapToken has an HSM made anew with another token of a pool.
-func (s *Service) swapToken(rec *clusterRecord, h *hsmRecord) error {
+// swapToken has an HSM made anew with another token of a pool. saved tells that its keys are in a backup.
+func (s *Service) swapToken(rec *clusterRecord, h *hsmRecord, saved bool) error {
 	return s.updateHSM(rec.path(), h, func(tx store.Tx, rec *clusterRecord, h *hsmRecord) error {
 		old := *h
 		h.Type = rec.HsmType
@@ -107,7 +103,7 @@ func (s *Service) swapToken(rec *clusterRecord, h *hsmRecord) error {
 			return err
 		}
 		h.State, h.Lost, h.Message = cloudhsmapi.HsmCreateInProgress, time.Time{}, "It is replaced."
-		return giveUp(tx, &old)
+		return giveUp(tx, &old, saved)
 	})
 }
 

@@ -58,7 +58,14 @@ func (s *Service) makeHSM(rec *clusterRecord, h *hsmRecord) error {
 
 // prepare initialises the token and opens it.
 func (s *Service) prepare(ctx context.Context, rec *clusterRecord, h *hsmRecord) (*site, error) {
-	pins, err := s.pinsOf(h.Token)
+	token, err := s.token(h.Token)
+	if err != nil {
+		return nil, err
+	}
+	if token.Filled || token.HSM != h.ID {
+		return nil, fmt.Errorf("the token of the pool %s is not one to be initialised", h.Token.Pool)
+	}
+	pins, err := s.openPINs(token)
 	if err != nil {
 		return nil, err
 	}
@@ -69,19 +76,16 @@ func (s *Service) prepare(ctx context.Context, rec *clusterRecord, h *hsmRecord)
 	return s.open(ctx, rack.HSM{ID: h.ID, Config: prepared.Config, PIN: prepared.PIN})
 }
 
-func (s *Service) pinsOf(at rack.Placement) (pins rack.PINs, err error) {
+// token gives the record of an HSM's token.
+func (s *Service) token(at rack.Placement) (token *tokenRecord, err error) {
 	err = s.db.View(s.ctx, func(r store.Reader) error {
-		token, err := load[tokenRecord](r, tokenPath(at))
-		if err != nil {
-			return err
-		}
-		if token == nil || s.pools == nil {
-			return fmt.Errorf("the token of the pool %s is not on record, or there are no pools any more", at.Pool)
-		}
-		pins, err = s.openPINs(token)
+		token, err = load[tokenRecord](r, tokenPath(at))
 		return err
 	})
-	return pins, err
+	if err == nil && (token == nil || s.pools == nil) {
+		err = fmt.Errorf("the token of the pool %s is not on record, or there are no pools any more", at.Pool)
+	}
+	return token, err
 }
 
 // fill gives a new HSM the keys of the cluster: those of its other HSMs; or, if it has none, those of a backup; or,
@@ -96,6 +100,8 @@ func (s *Service) fill(ctx context.Context, rec *clusterRecord, made *site) erro
 			s.log.Info("an HSM was filled", "cluster", rec.ID, "hsm", made.ID, "keys", n)
 		}
 		return err
+	case len(rec.active()) > 0: // they have keys that no backup has
+		return fmt.Errorf("no active HSM of the cluster can be reached to copy its keys from: %w", failure)
 	case !rec.Keyed && rec.SourceBackup == "":
 		return hsm.Establish(ctx, rec.ID, []hsm.Site{made.Site}, s.log)
 	}
@@ -106,10 +112,10 @@ func (s *Service) fill(ctx context.Context, rec *clusterRecord, made *site) erro
 	if source != nil {
 		return s.restoreInto(ctx, source, rec, made)
 	}
-	if failure == nil && !rec.works() { // it was never activated, so it has no users and no keys
+	if !rec.works() && rec.SourceBackup == "" { // it was never activated, so it has no users and no keys
 		return hsm.Establish(ctx, rec.ID, []hsm.Site{made.Site}, s.log)
 	}
-	return errors.Join(errors.New("no HSM of the cluster can be reached to copy its keys from, and there is no backup"), failure)
+	return errors.New("no HSM of the cluster is active to copy its keys from, and there is no backup")
 }
 
 // trust marks the cluster key trusted, so that KMS keys made from then on leave an HSM under no other key. Where the token does not

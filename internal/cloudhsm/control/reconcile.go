@@ -47,50 +47,86 @@ func (s *Service) reconcile() {
 	}
 }
 
-// look begins to work on everything that is not as it is meant to be. What one cluster needs holds no other one up.
+// look begins to look after everything that is on record. What one cluster needs holds no other one up.
 func (s *Service) look() error {
-	var clusters []*clusterRecord
-	var tokens []*tokenRecord
-	var backups []*backupRecord
-	err := s.db.View(s.ctx, func(r store.Reader) (err error) {
-		if clusters, err = scan[clusterRecord](r, clusterPrefix); err != nil {
-			return err
-		}
-		if tokens, err = scan[tokenRecord](r, tokenPrefix); err != nil {
-			return err
-		}
-		backups, err = scan[backupRecord](r, backupPrefix)
-		return err
-	})
+	clusters, err := s.recorded(clusterPrefix)
 	if err != nil {
 		return err
 	}
-	for _, rec := range clusters {
-		s.begin(rec.path(), func() error { return s.tend(rec) })
+	tokens, err := s.recorded(tokenPrefix)
+	if err != nil {
+		return err
 	}
-	for _, token := range tokens {
-		if token.Wiping {
-			s.begin(token.path(), func() error { return s.retire(token) })
-		}
+	backups, err := s.recorded(backupPrefix)
+	if err != nil {
+		return err
 	}
-	for _, b := range backups {
-		s.begin(b.path(), func() error { return s.tendBackup(b) })
+	for _, at := range clusters {
+		s.begin(at, func() error { return tended(s, at, s.tend) })
+	}
+	for _, at := range tokens {
+		s.begin(at, func() error { return tended(s, at, s.retire) })
+	}
+	for _, at := range backups {
+		s.begin(at, func() error { return tended(s, at, s.tendBackup) })
 	}
 	return nil
 }
 
-// begin works on something, unless that is being worked on already or rests after a failure.
+// recorded gives the storage keys below a prefix.
+func (s *Service) recorded(prefix string) (keys []string, err error) {
+	err = s.db.View(s.ctx, func(r store.Reader) error {
+		for entry, err := range r.Scan(prefix) {
+			if err != nil {
+				return err
+			}
+			keys = append(keys, entry.Key)
+		}
+		return nil
+	})
+	return keys, err
+}
+
+// tended works on a record as it is when the work begins. What a look has seen may be older than
+// the end of the work before, and is not to be trusted with a token that is about to be wiped.
+func tended[T any](s *Service, at string, do func(*T) error) error {
+	var rec *T
+	err := s.db.View(s.ctx, func(r store.Reader) (err error) {
+		rec, err = load[T](r, at)
+		return err
+	})
+	if err != nil || rec == nil {
+		return err
+	}
+	return do(rec)
+}
+
+// begin works on something behind the caller, unless that is being worked on already or rests after a failure.
 func (s *Service) begin(what string, do func() error) {
 	if !s.tending.start(what, s.now()) {
 		return
 	}
-	s.work.Go(func() {
-		err := s.outlive(do)
-		if err != nil && s.ctx.Err() == nil && !errors.Is(err, errGone) {
-			s.log.Warn("work on an HSM cluster failed and is tried again", "what", what, "error", err)
-		}
-		s.tending.end(what, err, s.now(), s.timing.Retry)
-	})
+	s.work.Go(func() { s.tending.end(what, s.try(what, do), s.now(), s.timing.Retry) })
+}
+
+// paced is begin for a part of the work on something, which is done at once. Its failure holds the other parts up
+// neither now nor later.
+func (s *Service) paced(what string, do func() error) {
+	if s.tending.start(what, s.now()) {
+		s.tending.end(what, s.try(what, do), s.now(), s.timing.Retry)
+	}
+}
+
+// try logs what goes wrong.
+func (s *Service) try(what string, do func() error) error {
+	err := s.outlive(do)
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	if err != nil && s.ctx.Err() == nil {
+		s.log.Warn("work on an HSM cluster failed and is tried again", "what", what, "error", err)
+	}
+	return err
 }
 
 // outlive turns a panic into an error.
@@ -180,30 +216,25 @@ func (s *Service) tend(rec *clusterRecord) error {
 		_, err := s.db.Update(s.ctx, func(tx store.Tx) error { return tx.Delete(rec.path()) })
 		return err
 	}
-	return errors.Join(s.tendHSMs(rec), s.tendKeys(rec))
+	s.tendHSMs(rec)
+	s.tendKeys(rec)
+	return nil
 }
 
-// tendHSMs makes and removes HSMs, and sees whether the others are well. What one of them needs does not wait for another that fails.
-func (s *Service) tendHSMs(rec *clusterRecord) error {
-	var failures []error
+// tendHSMs makes and removes HSMs, and sees whether the others are well.
+func (s *Service) tendHSMs(rec *clusterRecord) {
 	for i := range rec.HSMs {
 		h := &rec.HSMs[i]
-		var err error
 		switch h.State {
 		case cloudhsmapi.HsmCreateInProgress:
-			err = s.makeHSM(rec, h)
+			s.paced(rec.path()+"/"+h.ID, func() error { return s.explained(rec, h, s.makeHSM) })
 		case cloudhsmapi.HsmDeleteInProgress:
-			err = s.removeHSM(rec, h)
-		}
-		if err != nil && !errors.Is(err, errGone) {
-			s.explain(rec, h, err)
-			failures = append(failures, fmt.Errorf("%s: %w", h.ID, err))
+			s.paced(rec.path()+"/"+h.ID, func() error { return s.explained(rec, h, s.removeHSM) })
 		}
 	}
 	if s.tending.due(rec.path()+"/health", s.now(), s.timing.Health) {
-		failures = append(failures, s.checkHealth(rec))
+		s.checkHealth(rec)
 	}
-	return errors.Join(failures...)
 }
 
 // moveOn ends a transitional state.
@@ -265,12 +296,13 @@ func (s *Service) updateHSM(at string, was *hsmRecord, fn func(tx store.Tx, rec 
 	})
 }
 
-// explain shows with the HSM why it is not further.
-func (s *Service) explain(rec *clusterRecord, h *hsmRecord, why error) {
-	text := cut(why.Error(), maxStateMessage)
-	if text == h.Message || s.ctx.Err() != nil {
-		return
+// explained shows with the HSM why it is not further.
+func (s *Service) explained(rec *clusterRecord, h *hsmRecord, do func(*clusterRecord, *hsmRecord) error) error {
+	failure := do(rec, h)
+	if failure == nil || errors.Is(failure, errGone) || s.ctx.Err() != nil {
+		return failure
 	}
+	text := cut(failure.Error(), maxStateMessage)
 	err := s.updateHSM(rec.path(), h, func(_ store.Tx, _ *clusterRecord, h *hsmRecord) error {
 		h.Message = text
 		return nil
@@ -278,6 +310,7 @@ func (s *Service) explain(rec *clusterRecord, h *hsmRecord, why error) {
 	if err != nil && !errors.Is(err, errGone) {
 		s.log.Error("why an HSM is not ready could not be put on record", "hsm", h.ID, "error", err)
 	}
+	return failure
 }
 
 // within bounds one step.

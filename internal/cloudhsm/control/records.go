@@ -85,6 +85,7 @@ type tokenRecord struct {
 	Filled    bool   `json:",omitempty"` // there have been keys on it
 	// Wiping: no HSM has it any more. Before it is wiped, keys that only it has are saved.
 	Wiping bool `json:",omitempty"`
+	Saved  bool `json:",omitempty"` // a backup has them
 }
 
 // backupRecord is a backup as stored. Its keys are in records of their own.

@@ -12,17 +12,24 @@ import (
 )
 
 // removeHSM takes an HSM out of its cluster. If no other one is active, its keys are in a backup before,
-// unless it cannot be reached; then its token waits to be wiped until they are.
+// unless it cannot be reached; then its token waits to be wiped until another HSM has them. One that has never been
+// ACTIVE may not have them all, and is no source of a backup.
 func (s *Service) removeHSM(rec *clusterRecord, h *hsmRecord) error {
-	if len(rec.active()) == 0 && rec.works() {
+	token, err := s.token(h.Token)
+	if err != nil {
+		return err
+	}
+	saved := false
+	if len(rec.active()) == 0 && rec.works() && token.Filled {
 		err := s.backUpLast(rec, h)
 		if err != nil && !errors.Is(err, errUnreachable) {
 			return err
 		}
+		saved = err == nil
 	}
 	s.fault("hsm backed up")
-	err := s.updateHSM(rec.path(), h, func(tx store.Tx, rec *clusterRecord, h *hsmRecord) error {
-		if err := giveUp(tx, h); err != nil {
+	err = s.updateHSM(rec.path(), h, func(tx store.Tx, rec *clusterRecord, h *hsmRecord) error {
+		if err := giveUp(tx, h, saved); err != nil {
 			return err
 		}
 		rec.remove(h.ID)
@@ -45,13 +52,13 @@ func (s *Service) removeHSM(rec *clusterRecord, h *hsmRecord) error {
 	return nil
 }
 
-// giveUp leaves the token of an HSM to be wiped.
-func giveUp(tx store.Tx, h *hsmRecord) error {
+// giveUp leaves the token of an HSM to be wiped. saved tells that its keys are in a backup.
+func giveUp(tx store.Tx, h *hsmRecord, saved bool) error {
 	token, err := load[tokenRecord](tx, tokenPath(h.Token))
 	if err != nil || token == nil {
 		return err
 	}
-	token.Wiping = true
+	token.Wiping, token.Saved = true, saved
 	return save(tx, token.path(), token)
 }
 
@@ -93,6 +100,9 @@ var errUnreachable = errors.New("the HSM cannot be reached")
 // retire wipes the token of an HSM that is no more, and gives it back to its pool. A key that
 // only this token has is saved first: the HSM may have been lost before the others had it.
 func (s *Service) retire(token *tokenRecord) error {
+	if !token.Wiping {
+		return nil
+	}
 	pins, err := s.openPINs(token)
 	if err != nil {
 		return err
@@ -118,15 +128,19 @@ func (s *Service) retire(token *tokenRecord) error {
 	return err
 }
 
-// salvage copies keys that only a token has to the active HSMs of its cluster, or into a backup if there are none. A
-// cluster that has not been activated has none, and that of a deleted one are not wanted.
+// salvage copies keys that only a token has to the active HSMs of its cluster, and waits for one if there is none: a backup of
+// this token would be younger than that of an HSM which had more keys. A cluster that has not been activated has none, and those of a
+// deleted one are not wanted.
 func (s *Service) salvage(token *tokenRecord) error {
 	rec, err := s.cluster(token.Cluster)
 	if err != nil {
 		return err
 	}
-	if rec == nil || !rec.works() || !token.Filled {
+	if rec == nil || !rec.works() || !token.Filled || token.Saved {
 		return nil
+	}
+	if len(rec.active()) == 0 {
+		return errors.New("the cluster has no active HSM to save them to")
 	}
 	ctx, cancel := s.within()
 	defer cancel()
@@ -139,9 +153,6 @@ func (s *Service) salvage(token *tokenRecord) error {
 	defer peers.close()
 	if err != nil {
 		return err
-	}
-	if len(peers) == 0 {
-		return s.backUp(ctx, rec, old)
 	}
 	for _, peer := range peers {
 		n, err := hsm.Fill(ctx, rec.ID, []hsm.Site{old.Site}, peer.Site, s.log)

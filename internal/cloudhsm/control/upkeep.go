@@ -1,7 +1,6 @@
 package control
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -11,18 +10,17 @@ import (
 )
 
 // tendKeys does what the keys of a cluster need now and then: the HSMs are compared, backed up, and get another type.
-func (s *Service) tendKeys(rec *clusterRecord) error {
-	if !rec.works() {
-		return nil
+func (s *Service) tendKeys(rec *clusterRecord) {
+	switch {
+	case !rec.works():
+	case rec.State != cloudhsmapi.ClusterActive:
+		s.paced(rec.path()+"/type", func() error { return s.changeType(rec) })
+	default:
+		if s.tending.due(rec.path()+"/compare", s.now(), s.timing.Compare) {
+			s.paced(rec.path()+"/comparison", func() error { return s.compare(rec) })
+		}
+		s.paced(rec.path()+"/backup", func() error { return s.backUpIfDue(rec) })
 	}
-	if rec.State != cloudhsmapi.ClusterActive {
-		return s.changeType(rec)
-	}
-	var failures []error
-	if s.tending.due(rec.path()+"/compare", s.now(), s.timing.Compare) {
-		failures = append(failures, s.compare(rec))
-	}
-	return errors.Join(append(failures, s.backUpIfDue(rec))...)
 }
 
 // compare finds keys that not all active HSMs have, and copies them to where they are missing.
@@ -71,12 +69,13 @@ func (s *Service) changeType(rec *clusterRecord) error {
 				return nil
 			})
 		}
-		if len(rec.active()) < 2 {
+		last := len(rec.active()) < 2
+		if last {
 			if err := s.backUpLast(rec, h); err != nil {
 				return err
 			}
 		}
-		return s.swapToken(rec, h)
+		return s.swapToken(rec, h, last)
 	}
 	return s.moveOn(rec, cloudhsmapi.ClusterActive, "ModifyCluster")
 }
