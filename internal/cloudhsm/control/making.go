@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/cloudhsm/rack"
@@ -34,7 +35,7 @@ func (s *Service) makeHSM(rec *clusterRecord, h *hsmRecord) error {
 		}
 	}
 	err = s.updateHSM(rec.path(), h, func(tx store.Tx, rec *clusterRecord, h *hsmRecord) error {
-		h.State, h.Message, rec.Keyed = cloudhsmapi.HsmActive, "", true
+		h.State, h.Message, rec.Keyed, rec.Waned = cloudhsmapi.HsmActive, "", true, time.Time{}
 		if rec.Certificate == "" {
 			rec.CSR = csr
 		}
@@ -95,20 +96,22 @@ func (s *Service) fill(ctx context.Context, rec *clusterRecord, made *site) erro
 			s.log.Info("an HSM was filled", "cluster", rec.ID, "hsm", made.ID, "keys", n)
 		}
 		return err
+	case failure != nil: // the keys are there, and a backup may be older
+		return fmt.Errorf("no active HSM of the cluster can be reached to copy its keys from: %w", failure)
 	case !rec.Keyed && rec.SourceBackup == "":
 		return hsm.Establish(ctx, rec.ID, []hsm.Site{made.Site}, s.log)
 	}
-	source, err := s.sourceOf(rec)
+	sources, err := s.sourcesOf(rec)
 	if err != nil {
 		return err
 	}
-	if source != nil {
-		return s.restoreInto(ctx, source, rec, made)
+	if len(sources) > 0 {
+		return s.restoreAll(ctx, sources, rec, made)
 	}
-	if failure == nil && !rec.works() { // it was never activated, so it has no users and no keys
+	if !rec.works() { // it was never activated, so it has no users and no keys
 		return hsm.Establish(ctx, rec.ID, []hsm.Site{made.Site}, s.log)
 	}
-	return errors.Join(errors.New("no HSM of the cluster can be reached to copy its keys from, and there is no backup"), failure)
+	return errors.New("no HSM of the cluster is active to copy its keys from, and there is no backup")
 }
 
 // filled notes that there are keys on a token.
