@@ -70,7 +70,7 @@ type Member struct {
 	AvailabilityZone string
 	IP               string // shown to people; may be empty
 	Token            pkcs11.Config
-	Managed          bool // the control plane's: its users are, and its token is the control plane's to open
+	Managed          bool // who opens it logs in as one of the cluster's users, not with the token's PIN
 }
 
 // ErrNotFound: the account has no such cluster in the Region.

@@ -5,7 +5,6 @@ import (
 	"runtime"
 	"sync"
 
-	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/store"
 )
 
@@ -21,14 +20,14 @@ func newCrash(at func(point string) bool) *crash {
 	return &crash{at: at, happened: make(chan struct{})}
 }
 
-// install puts the crash between the domain, its store and its fault points.
-func (c *crash) install(cfg *kms.Config) {
+// install puts the crash between a part of the server, its store and its fault points.
+func (c *crash) install(db *store.Store, fault *func(point string)) {
 	if c.at == nil {
 		return
 	}
-	cfg.Store = mortal{Store: cfg.Store, dead: c.happened}
-	told := cfg.FaultPoint
-	cfg.FaultPoint = func(point string) {
+	*db = mortal{Store: *db, dead: c.happened}
+	told := *fault
+	*fault = func(point string) {
 		if told != nil {
 			told(point)
 		}

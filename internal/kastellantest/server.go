@@ -174,7 +174,7 @@ func (s *Server) start() {
 	}
 	node, err := s.Config.Open(ctx, config.Options{
 		Logger: logger, Audit: s.options.Audit,
-		KMS: s.tuneKMS, HSM: s.options.HSM, XKS: s.options.XKS, STS: s.options.STS, Control: s.options.Control, Server: s.options.Server,
+		KMS: s.tuneKMS, HSM: s.options.HSM, XKS: s.options.XKS, STS: s.options.STS, Control: s.tuneControl, Server: s.options.Server,
 	})
 	if err != nil {
 		cancel()
@@ -190,7 +190,14 @@ func (s *Server) tuneKMS(cfg *kms.Config) {
 	if s.options.KMS != nil {
 		s.options.KMS(cfg)
 	}
-	s.crash.install(cfg)
+	s.crash.install(&cfg.Store, &cfg.FaultPoint)
+}
+
+func (s *Server) tuneControl(cfg *control.Config) {
+	if s.options.Control != nil {
+		s.options.Control(cfg)
+	}
+	s.crash.install(&cfg.Store, &cfg.FaultPoint)
 }
 
 // Stop ends the server gracefully. It may be called twice.

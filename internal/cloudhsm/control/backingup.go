@@ -137,7 +137,7 @@ func (s *Service) latest(rec *clusterRecord) (latest *backupRecord, err error) {
 	err = s.db.View(s.ctx, func(r store.Reader) error {
 		all, err := scan[backupRecord](r, path(backupPrefix, rec.Account, rec.Region, ""))
 		for _, b := range all {
-			if b.Cluster == rec.ID && b.State == cloudhsmapi.BackupReady && b.SourceBackup == "" && (latest == nil || b.Created.After(latest.Created)) {
+			if b.isOf(rec) && (latest == nil || b.Created.After(latest.Created)) {
 				latest = b
 			}
 		}
@@ -146,12 +146,42 @@ func (s *Service) latest(rec *clusterRecord) (latest *backupRecord, err error) {
 	return latest, err
 }
 
-// sourceOf is the backup that the next HSM of a cluster without HSMs is filled from: the latest of its own, or the
-// one that it was made from. Nil means that there is none.
-func (s *Service) sourceOf(rec *clusterRecord) (*backupRecord, error) {
+// backupsSince gives the complete backups of a cluster from a time on, in its own Region; none for the zero Time.
+func (s *Service) backupsSince(rec *clusterRecord, since time.Time) (out []*backupRecord, err error) {
+	if since.IsZero() {
+		return nil, nil
+	}
+	err = s.db.View(s.ctx, func(r store.Reader) error {
+		all, err := scan[backupRecord](r, path(backupPrefix, rec.Account, rec.Region, ""))
+		for _, b := range all {
+			if b.isOf(rec) && !b.Created.Before(since) {
+				out = append(out, b)
+			}
+		}
+		return err
+	})
+	return out, err
+}
+
+// isOf tells whether it is a complete backup of a cluster, in its own Region.
+func (b *backupRecord) isOf(rec *clusterRecord) bool {
+	return b.Cluster == rec.ID && b.State == cloudhsmapi.BackupReady && b.SourceBackup == ""
+}
+
+// sourcesOf are the backups that the next HSM of a cluster without HSMs is filled from: the latest of its own, with those that
+// its HSMs have left since none is active; or the one that it was made from. None means that there is none.
+func (s *Service) sourcesOf(rec *clusterRecord) ([]*backupRecord, error) {
 	own, err := s.latest(rec)
-	if err != nil || own != nil || rec.SourceBackup == "" {
-		return own, err
+	if err != nil {
+		return nil, err
+	}
+	if own != nil {
+		left, err := s.backupsSince(rec, rec.Waned)
+		left = slices.DeleteFunc(left, func(b *backupRecord) bool { return b.ID == own.ID })
+		return append(left, own), err
+	}
+	if rec.SourceBackup == "" {
+		return nil, nil
 	}
 	var source *backupRecord
 	err = s.db.View(s.ctx, func(r store.Reader) error {
@@ -161,7 +191,17 @@ func (s *Service) sourceOf(rec *clusterRecord) (*backupRecord, error) {
 	if err == nil && source == nil {
 		err = fmt.Errorf("the backup %s, which the cluster was made from, was deleted", rec.SourceBackup)
 	}
-	return source, err
+	return []*backupRecord{source}, err
+}
+
+// restoreAll gives an HSM the keys of all of the backups.
+func (s *Service) restoreAll(ctx context.Context, all []*backupRecord, rec *clusterRecord, to *site) error {
+	for _, b := range all {
+		if err := s.restoreInto(ctx, b, rec, to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // restoreInto gives an HSM the keys of a backup.

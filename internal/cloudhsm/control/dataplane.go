@@ -70,6 +70,7 @@ func (c *call) activateCluster(ctx context.Context, in *cloudhsmapi.ActivateClus
 	if err != nil {
 		return nil, err
 	}
+	c.s.fault("cluster activated")
 	c.s.changed(in.ClusterID)
 	c.s.kick()
 	return &cloudhsmapi.ActivateClusterResponse{State: cloudhsmapi.ClusterActive}, nil

@@ -59,10 +59,12 @@ func (s *Service) described(r store.Reader, rec *clusterRecord) (cloudhsm.Cluste
 			continue
 		}
 		opened, err := s.hsmOf(r, h)
-		if err != nil {
-			return out, err
+		if err != nil { // it is a member all the same, which opening it then fails for
+			s.log.Debug("the token of an HSM cannot be found", "hsm", h.ID, "error", err)
 		}
-		out.Members = append(out.Members, cloudhsm.Member{ID: h.ID, AvailabilityZone: h.Zone, IP: h.IP, Token: opened.Config, Managed: true})
+		out.Members = append(out.Members, cloudhsm.Member{
+			ID: h.ID, AvailabilityZone: h.Zone, IP: h.IP, Token: opened.Config, Managed: true,
+		})
 	}
 	return out, nil
 }
@@ -121,13 +123,27 @@ func (s *Service) Open(ctx context.Context, m cloudhsm.Member, log *slog.Logger)
 		at, err = s.hsmOf(r, cluster.hsm(m.ID))
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	if cluster == nil {
+	switch {
+	case err != nil:
+		return nil, asGone(err)
+	case cluster == nil:
 		return nil, fmt.Errorf("%w: %s has left its cluster", pkcs11.ErrNoToken, m.ID)
 	}
-	return s.rack.Gate(ctx, at, holderKMS, &doorkeeper{s: s, users: cluster.usersPath()}, log)
+	gate, err := s.rack.Gate(ctx, at, holderKMS, &doorkeeper{s: s, users: cluster.usersPath()}, log)
+	if err != nil {
+		return nil, asGone(err)
+	}
+	return gate, nil
+}
+
+// asGone calls a token gone that is not the HSM's any more: it was removed, or initialised by somebody else.
+func asGone(err error) error {
+	for _, gone := range []error{rack.ErrNotPrepared, rack.ErrNoToken, rack.ErrNoPool, rack.ErrPIN, rack.ErrRemoved} {
+		if errors.Is(err, gone) {
+			return fmt.Errorf("%w: %w", pkcs11.ErrNoToken, err)
+		}
+	}
+	return err
 }
 
 // clusterOf finds the cluster of an HSM, or gives nil.

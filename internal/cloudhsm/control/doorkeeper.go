@@ -56,6 +56,7 @@ func (d *doorkeeper) SetPIN(ctx context.Context, hsm string, old, new secret.Tex
 	if err := d.s.setPassword(ctx, d.users, name, cloudhsmapi.RoleCryptoUser, after); err != nil {
 		return loginError("C_SetPIN", err)
 	}
+	d.s.fault("kmsuser password set")
 	return nil
 }
 

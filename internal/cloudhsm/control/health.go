@@ -54,30 +54,53 @@ func (s *Service) lookAfter(rec *clusterRecord, h *hsmRecord) error {
 
 // degrade takes an HSM that is lost out of those whose keys count.
 func (s *Service) degrade(rec *clusterRecord, h *hsmRecord, why error) error {
-	err := s.updateHSM(rec.path(), h, func(_ store.Tx, _ *clusterRecord, h *hsmRecord) error {
+	err := s.updateHSM(rec.path(), h, func(_ store.Tx, rec *clusterRecord, h *hsmRecord) error {
 		h.State, h.Lost, h.Message = cloudhsmapi.HsmDegraded, s.now().UTC(), cut(why.Error(), maxStateMessage)
+		rec.wane(h.Lost)
 		return nil
 	})
+	if err == nil {
+		s.fault("hsm degraded")
+	}
 	return s.told(rec, h, cloudhsmapi.HsmDegraded, why, err)
 }
 
-// takeBack makes an HSM that answers again ACTIVE, once it has what the others have and they have what it has.
+// takeBack makes an HSM that answers again ACTIVE, once it has what the others have; they get what it has with the
+// next comparison.
 func (s *Service) takeBack(rec *clusterRecord, h *hsmRecord, back *site) error {
-	ctx, cancel := s.within()
-	defer cancel()
-	peers, _ := s.openActive(ctx, rec, h.ID) // what cannot be reached is looked at by itself
-	defer peers.close()
-	if len(peers) > 0 {
-		if _, err := hsm.Fill(ctx, rec.ID, peers.list(), back.Site, s.log); err != nil {
-			return fmt.Errorf("bringing %s up to date: %w", h.ID, err)
-		}
+	if err := s.catchUp(rec, back); err != nil {
+		return fmt.Errorf("bringing %s up to date: %w", h.ID, err)
 	}
-	err := s.updateHSM(rec.path(), h, func(_ store.Tx, _ *clusterRecord, h *hsmRecord) error {
-		h.State, h.Lost, h.Message = cloudhsmapi.HsmActive, time.Time{}, ""
+	err := s.updateHSM(rec.path(), h, func(_ store.Tx, rec *clusterRecord, h *hsmRecord) error {
+		h.State, h.Lost, h.Message, rec.Waned = cloudhsmapi.HsmActive, time.Time{}, "", time.Time{}
 		return nil
 	})
+	if err == nil {
+		s.fault("hsm taken back")
+	}
 	s.tending.forget(rec.path() + "/compare")
 	return s.told(rec, h, cloudhsmapi.HsmActive, nil, err)
+}
+
+// catchUp gives an HSM that was lost what the active ones have; if there are none, what they had when they left, which
+// is in backups.
+func (s *Service) catchUp(rec *clusterRecord, back *site) error {
+	ctx, cancel := s.within()
+	defer cancel()
+	peers, failure := s.openActive(ctx, rec, back.ID) // one that cannot be reached is looked at by itself
+	defer peers.close()
+	switch {
+	case len(peers) > 0:
+		_, err := hsm.Fill(ctx, rec.ID, peers.list(), back.Site, s.log)
+		return err
+	case failure != nil:
+		return failure
+	}
+	since, err := s.backupsSince(rec, rec.Waned)
+	if err != nil {
+		return err
+	}
+	return s.restoreAll(ctx, since, rec, back)
 }
 
 // replace gives an HSM that is lost another token. The old one is wiped when it is back, after what
@@ -87,14 +110,15 @@ func (s *Service) replace(rec *clusterRecord, h *hsmRecord) error {
 	if len(rec.active()) == 0 {
 		return nil
 	}
-	if err := s.swapToken(rec, h, false); err != nil {
+	if err := s.swapToken(rec, h); err != nil {
 		return fmt.Errorf("replacing %s: %w", h.ID, err)
 	}
+	s.fault("hsm replaced")
 	return s.told(rec, h, cloudhsmapi.HsmCreateInProgress, nil, nil)
 }
 
-// swapToken has an HSM made anew with another token of a pool. saved tells that its keys are in a backup.
-func (s *Service) swapToken(rec *clusterRecord, h *hsmRecord, saved bool) error {
+// swapToken has an HSM made anew with another token of a pool.
+func (s *Service) swapToken(rec *clusterRecord, h *hsmRecord) error {
 	return s.updateHSM(rec.path(), h, func(tx store.Tx, rec *clusterRecord, h *hsmRecord) error {
 		old := *h
 		h.Type = rec.HsmType
@@ -103,7 +127,7 @@ func (s *Service) swapToken(rec *clusterRecord, h *hsmRecord, saved bool) error 
 			return err
 		}
 		h.State, h.Lost, h.Message = cloudhsmapi.HsmCreateInProgress, time.Time{}, "It is replaced."
-		return giveUp(tx, &old, saved)
+		return giveUp(tx, &old)
 	})
 }
 

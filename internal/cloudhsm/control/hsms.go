@@ -197,7 +197,11 @@ func (c *call) deleteHsm(ctx context.Context, in *cloudhsmapi.DeleteHsmRequest) 
 		if h.State == cloudhsmapi.HsmDeleteInProgress {
 			return invalid("HSM %s is being deleted already.", h.ID)
 		}
+		wasActive := h.State == cloudhsmapi.HsmActive
 		id, h.State, h.Message = h.ID, cloudhsmapi.HsmDeleteInProgress, ""
+		if wasActive {
+			rec.wane(c.s.now().UTC())
+		}
 		return nil
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/cloudhsm/rack"
@@ -35,7 +36,7 @@ func (s *Service) makeHSM(rec *clusterRecord, h *hsmRecord) error {
 		}
 	}
 	err = s.updateHSM(rec.path(), h, func(tx store.Tx, rec *clusterRecord, h *hsmRecord) error {
-		h.State, h.Message, rec.Keyed = cloudhsmapi.HsmActive, "", true
+		h.State, h.Message, rec.Keyed, rec.Waned = cloudhsmapi.HsmActive, "", true, time.Time{}
 		if rec.Certificate == "" {
 			rec.CSR = csr
 		}
@@ -105,12 +106,12 @@ func (s *Service) fill(ctx context.Context, rec *clusterRecord, made *site) erro
 	case !rec.Keyed && rec.SourceBackup == "":
 		return hsm.Establish(ctx, rec.ID, []hsm.Site{made.Site}, s.log)
 	}
-	source, err := s.sourceOf(rec)
+	sources, err := s.sourcesOf(rec)
 	if err != nil {
 		return err
 	}
-	if source != nil {
-		return s.restoreInto(ctx, source, rec, made)
+	if len(sources) > 0 {
+		return s.restoreAll(ctx, sources, rec, made)
 	}
 	if !rec.works() && rec.SourceBackup == "" { // it was never activated, so it has no users and no keys
 		return hsm.Establish(ctx, rec.ID, []hsm.Site{made.Site}, s.log)

@@ -19,6 +19,7 @@ type tending struct {
 	rests  map[string]pause
 	done   map[string]time.Time // when something periodic was done last
 	misses map[string]int       // how often in a row an HSM did not answer
+	since  map[string]time.Time // when something began that lasts
 }
 
 // pause is how long something that failed is left alone.
@@ -147,7 +148,7 @@ func (t *tending) start(what string, now time.Time) bool {
 	}
 	if t.busy == nil {
 		t.busy, t.rests = make(map[string]bool), make(map[string]pause)
-		t.done, t.misses = make(map[string]time.Time), make(map[string]int)
+		t.done, t.misses, t.since = make(map[string]time.Time), make(map[string]int), make(map[string]time.Time)
 	}
 	t.busy[what] = true
 	return true
@@ -195,6 +196,20 @@ func (t *tending) missed(hsm string, answered bool) int {
 	}
 	t.misses[hsm]++
 	return t.misses[hsm]
+}
+
+// lasting tells how long something has lasted, as far as this was asked: zero if it does not.
+func (t *tending) lasting(what string, does bool, now time.Time) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !does {
+		delete(t.since, what)
+		return 0
+	}
+	if _, known := t.since[what]; !known {
+		t.since[what] = now
+	}
+	return now.Sub(t.since[what])
 }
 
 // lingering is how long a cluster that was deleted can still be described.

@@ -43,7 +43,10 @@ type clusterRecord struct {
 	VPC           string            `json:",omitempty"`
 	SecurityGroup string
 	HSMs          []hsmRecord `json:",omitempty"`
-	Tags          []cloudhsmapi.Tag
+	// Waned is since when no HSM is active, if one was. Backups from then on hold what is on no HSM that the next one
+	// can be filled from.
+	Waned time.Time `json:",omitzero"`
+	Tags  []cloudhsmapi.Tag
 
 	RetentionDays int
 	SourceBackup  string `json:",omitempty"` // that it was made from,
@@ -85,7 +88,6 @@ type tokenRecord struct {
 	Filled    bool   `json:",omitempty"` // there have been keys on it
 	// Wiping: no HSM has it any more. Before it is wiped, keys that only it has are saved.
 	Wiping bool `json:",omitempty"`
-	Saved  bool `json:",omitempty"` // a backup has them
 }
 
 // backupRecord is a backup as stored. Its keys are in records of their own.
@@ -153,6 +155,13 @@ func (c *clusterRecord) active() (out []*hsmRecord) {
 		}
 	}
 	return out
+}
+
+// wane notes that an HSM is not active any more.
+func (c *clusterRecord) wane(now time.Time) {
+	if len(c.active()) == 0 && c.Waned.IsZero() {
+		c.Waned = now
+	}
 }
 
 // works tells whether the cluster has been activated, whatever happens to its HSMs.

@@ -69,13 +69,12 @@ func (s *Service) changeType(rec *clusterRecord) error {
 				return nil
 			})
 		}
-		last := len(rec.active()) < 2
-		if last {
+		if len(rec.active()) < 2 {
 			if err := s.backUpLast(rec, h); err != nil {
 				return err
 			}
 		}
-		return s.swapToken(rec, h, last)
+		return s.swapToken(rec, h)
 	}
 	return s.moveOn(rec, cloudhsmapi.ClusterActive, "ModifyCluster")
 }

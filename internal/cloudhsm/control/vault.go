@@ -37,6 +37,9 @@ func (s *Service) openVault(ctx context.Context) (*site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reaching the backup HSM: %w", err)
 	}
+	if !token.Filled {
+		s.fault("vault prepared")
+	}
 	opened, err := s.open(ctx, rack.HSM{ID: vaultHSM, Config: at.Config, PIN: at.PIN})
 	if err != nil || token.Filled {
 		return opened, err

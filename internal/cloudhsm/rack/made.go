@@ -37,20 +37,20 @@ func isMade(name string) bool {
 	return ok && len(random) == 26 && strings.Trim(random, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 
-func (m made) dir() string   { return filepath.Join(m.Directory, m.name) }
-func (m made) conf() string  { return filepath.Join(m.dir(), "softhsm2.conf") }
-func (m made) mark() string  { return filepath.Join(m.dir(), "uri") }
-func (m made) env() []string { return []string{"SOFTHSM2_CONF=" + m.conf()} }
+func (m made) dir() string     { return filepath.Join(m.Directory, m.name) }
+func (m made) conf() string    { return filepath.Join(m.dir(), "softhsm2.conf") }
+func (m made) mark() string    { return filepath.Join(m.dir(), "uri") }
+func (m made) objects() string { return filepath.Join(m.dir(), "tokens") }
+func (m made) env() []string   { return []string{"SOFTHSM2_CONF=" + m.conf()} }
 
 func (m made) prepare(ctx context.Context, label string, pins PINs) (Prepared, error) {
 	if err := m.wipe(ctx); err != nil {
 		return Prepared{}, err
 	}
-	objects := filepath.Join(m.dir(), "tokens")
-	if err := os.MkdirAll(objects, 0o700); err != nil {
+	if err := os.MkdirAll(m.objects(), 0o700); err != nil {
 		return Prepared{}, err
 	}
-	conf := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", objects)
+	conf := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", m.objects())
 	if err := os.WriteFile(m.conf(), []byte(conf), 0o600); err != nil {
 		return Prepared{}, err
 	}
@@ -114,6 +114,19 @@ func (m made) reach(pins PINs) (Prepared, error) {
 		Config: pkcs11.Config{URI: uri, Env: m.env(), Sessions: m.Sessions, CallTimeout: m.CallTimeout},
 		PIN:    pins.User,
 	}, nil
+}
+
+// vanished believes what is seen only where the pool itself is: its directory may not be mounted. Nobody else ever knew
+// the PINs, so a token that refuses them was initialised again.
+func (m made) vanished(why error) bool {
+	if _, err := os.Stat(m.Directory); err != nil {
+		return false
+	}
+	if _, err := os.Stat(m.mark()); errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	left, err := os.ReadDir(m.objects())
+	return errors.Is(err, fs.ErrNotExist) || err == nil && len(left) == 0 || errors.Is(why, ErrPIN)
 }
 
 // wipe removes the mark first, so that what is half removed is not taken for prepared.

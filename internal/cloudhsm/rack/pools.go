@@ -261,6 +261,7 @@ type site interface {
 	prepare(ctx context.Context, label string, pins PINs) (Prepared, error)
 	reach(pins PINs) (Prepared, error)
 	wipe(ctx context.Context) error
+	vanished(why error) bool
 }
 
 // find gives the token of a placement.
@@ -308,6 +309,13 @@ func (p *Pools) Reach(at Placement, pins PINs) (Prepared, error) {
 		return Prepared{}, err
 	}
 	return s.reach(pins)
+}
+
+// Vanished tells whether a token that could not be opened is a token no more: it was made by its pool, and somebody else
+// has removed it or initialised it, so that nothing of an HSM is left in it. Of a token that there was already that cannot be known.
+func (p *Pools) Vanished(at Placement, why error) bool {
+	s, err := p.find(at)
+	return err == nil && s.vanished(why)
 }
 
 // Wipe leaves nothing of an HSM in the token, and may be called again. Whoever has the token open must have closed it: see Rack.Remove.

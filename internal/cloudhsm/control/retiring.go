@@ -1,0 +1,136 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+
+	"kastellan.dev/internal/cloudhsm/rack"
+	"kastellan.dev/internal/cloudhsmapi"
+	"kastellan.dev/internal/keystore/hsm"
+	"kastellan.dev/internal/store"
+)
+
+// retire wipes the token of an HSM that is no more, and gives it back to its pool. A key that
+// only this token has is saved first: the HSM may have been lost before the others had it. Who has
+// the token open loses it before that, so that no key is made on it that is not saved.
+func (s *Service) retire(token *tokenRecord) error {
+	if !token.Wiping {
+		return nil
+	}
+	pins, err := s.openPINs(token)
+	if err != nil {
+		return err
+	}
+	s.takeOut(token, pins)
+	if err := s.empty(token); err != nil {
+		return fmt.Errorf("saving what only the token of %s has: %w", token.HSM, err)
+	}
+	s.takeOut(token, pins)
+	ctx, cancel := s.within()
+	defer cancel()
+	if err := s.pools.Wipe(ctx, token.Placement, pins); err != nil {
+		return fmt.Errorf("wiping a token of the pool %s: %w", token.Placement.Pool, err)
+	}
+	s.fault("token wiped")
+	_, err = s.db.Update(s.ctx, func(tx store.Tx) error { return tx.Delete(token.path()) })
+	if err == nil {
+		s.log.Info("a token was wiped and is free", "pool", token.Placement.Pool, "hsm", token.HSM)
+	}
+	return err
+}
+
+// takeOut closes a token, whoever has it open.
+func (s *Service) takeOut(token *tokenRecord, pins rack.PINs) {
+	at, err := s.pools.Reach(token.Placement, pins)
+	if err != nil {
+		return // then nobody can have opened it since it was wiped or lost
+	}
+	if err := s.rack.Remove(rack.HSM{ID: token.HSM, Config: at.Config, PIN: at.PIN}); err != nil {
+		s.log.Warn("a token that is to be wiped could not be closed", "hsm", token.HSM, "error", err)
+	}
+}
+
+// empty sees that nothing is on a token that is not elsewhere, and puts that on record: once the token is half wiped
+// it cannot be asked again.
+func (s *Service) empty(token *tokenRecord) error {
+	if !token.Filled {
+		return nil
+	}
+	err := s.salvage(token)
+	switch {
+	case err == nil:
+	case s.hopeless(token, err):
+		s.log.Error("what was on a token that is to be wiped is gone; a key that no other HSM of the cluster has is lost",
+			"pool", token.Placement.Pool, "hsm", token.HSM, "cause", err)
+	default:
+		return err
+	}
+	_, err = s.db.Update(s.ctx, func(tx store.Tx) error {
+		now, err := load[tokenRecord](tx, token.path())
+		if err != nil || now == nil {
+			return errors.Join(errGone, err)
+		}
+		now.Filled = false
+		return save(tx, now.path(), now)
+	})
+	if err == nil {
+		s.fault("token saved")
+	}
+	return err
+}
+
+// hopeless tells whether a token that could not be opened has nothing left that could be saved, for as long as an HSM may be lost.
+func (s *Service) hopeless(token *tokenRecord, why error) bool {
+	lasted := s.tending.lasting(token.path(), s.pools.Vanished(token.Placement, why), s.now())
+	return lasted >= s.timing.ReplaceAfter && lasted > 0
+}
+
+// salvage copies keys that only a token has to the active HSMs of its cluster, or into a backup if there are none. A
+// cluster that has not been activated has none, and that of a deleted one are not wanted.
+func (s *Service) salvage(token *tokenRecord) error {
+	rec, err := s.cluster(token.Cluster)
+	if err != nil || rec == nil || !rec.works() {
+		return err
+	}
+	ctx, cancel := s.within()
+	defer cancel()
+	old, err := s.openRecorded(ctx, &hsmRecord{ID: token.HSM, Token: token.Placement})
+	if err != nil {
+		return err
+	}
+	defer old.shared.Close()
+	peers, err := s.openActive(ctx, rec, "")
+	defer peers.close()
+	if err != nil {
+		return err
+	}
+	if len(peers) == 0 {
+		if err := s.mayLeave(rec); err != nil {
+			return err
+		}
+		return s.backUp(ctx, rec, old)
+	}
+	for _, peer := range peers {
+		n, err := hsm.Fill(ctx, rec.ID, []hsm.Site{old.Site}, peer.Site, s.log)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			s.log.Warn("keys that only a lost HSM had were saved", "cluster", rec.ID, "from", token.HSM, "to", peer.ID, "keys", n)
+		}
+	}
+	return nil
+}
+
+// mayLeave fails while an HSM is made out of backups: it might not see the one that is about to be taken.
+func (s *Service) mayLeave(rec *clusterRecord) error {
+	for _, h := range rec.HSMs {
+		if h.State != cloudhsmapi.HsmCreateInProgress {
+			continue
+		}
+		if sources, err := s.sourcesOf(rec); err != nil || len(sources) > 0 {
+			return errors.Join(fmt.Errorf("%s, to which the keys are copied, is not active yet", h.ID), err)
+		}
+	}
+	return nil
+}
