@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kastellan.dev/internal/audit"
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/secret"
 )
@@ -41,6 +42,15 @@ func TestParametersLeaveSecretsAndBlobsOut(t *testing.T) {
 				AccessKeyID: "id-marker", RawSecretAccessKey: secret.NewText("secret-marker"),
 			},
 		}, `{"customKeyStoreName":"n","xksProxyAuthenticationCredential":{}}`},
+		"filters are shown": {&cloudhsmapi.DescribeBackupsRequest{
+			Filters: map[string][]string{"states": {"READY", "DELETED"}, "clusterIds": {"cluster-1"}},
+		}, `{"filters":{"clusterIds":["cluster-1"],"states":["READY","DELETED"]}}`},
+		"certificates are not shown": {&cloudhsmapi.InitializeClusterRequest{
+			ClusterID: "cluster-1", SignedCert: "certificate-marker", TrustAnchor: "certificate-marker",
+		}, `{"clusterId":"cluster-1"}`},
+		"nor those of a cluster": {&cloudhsmapi.DeleteClusterResponse{Cluster: &cloudhsmapi.Cluster{
+			ClusterID: "cluster-1", SubnetMapping: map[string]string{"us-east-1a": "subnet-1"}, Certificates: &cloudhsmapi.Certificates{ClusterCSR: "certificate-marker"},
+		}}, `{"cluster":{"clusterId":"cluster-1","hsms":[],"subnetMapping":{"us-east-1a":"subnet-1"}}}`},
 		"times and lists": {&kmsapi.ScheduleKeyDeletionResponse{
 			KeyID: "k", DeletionDate: kmsapi.At(time.Date(2026, 8, 10, 22, 38, 27, 0, time.UTC)), KeyState: "PendingDeletion",
 		}, `{"keyId":"k","deletionDate":"Aug 10, 2026, 10:38:27 PM","keyState":"PendingDeletion"}`},

@@ -19,9 +19,12 @@ var renamed = map[string]string{
 	"CloudHsmClusterId": "clusterId",
 	"GrantToken":        "",
 	"GrantTokens":       "",
-	// A certificate, as long as all the rest; and what attests a recipient, which
+	// Certificates, as long as all the rest; and what attests a recipient, which
 	// stands in the additional data.
 	"TrustAnchorCertificate": "",
+	"TrustAnchor":            "",
+	"SignedCert":             "",
+	"Certificates":           "",
 	"Recipient":              "",
 }
 
@@ -128,8 +131,7 @@ func appendValue(dst []byte, v reflect.Value) []byte {
 		}
 		return append(dst, ']')
 	case reflect.Map:
-		m, _ := v.Interface().(map[string]string) // the only kind of map that kmsapi has
-		return appendMap(dst, m)
+		return appendMap(dst, v)
 	case reflect.Struct:
 		if v.Type() == timeType {
 			return appendString(dst, v.Interface().(kmsapi.Time).UTC().Format("Jan 2, 2006, 3:04:05 PM"))
@@ -140,7 +142,16 @@ func appendValue(dst []byte, v reflect.Value) []byte {
 	}
 }
 
-func appendMap(dst []byte, m map[string]string) []byte {
+// appendMap takes maps of strings, and maps of lists of strings. The first ones are in every other record.
+func appendMap(dst []byte, v reflect.Value) []byte {
+	if m, ok := v.Interface().(map[string]string); ok {
+		return appendSorted(dst, m, appendString)
+	}
+	lists, _ := v.Interface().(map[string][]string)
+	return appendSorted(dst, lists, func(dst []byte, list []string) []byte { return appendValue(dst, reflect.ValueOf(list)) })
+}
+
+func appendSorted[V any](dst []byte, m map[string]V, value func(dst []byte, v V) []byte) []byte {
 	keys := make([]string, 0, 8)
 	for k := range m {
 		keys = append(keys, k)
@@ -152,7 +163,7 @@ func appendMap(dst []byte, m map[string]string) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(appendString(dst, k), ':')
-		dst = appendString(dst, m[k])
+		dst = value(dst, m[k])
 	}
 	return append(dst, '}')
 }

@@ -52,6 +52,7 @@ func (c *call) permitBackup(action string, rec *backupRecord) error {
 		decision = policy.IdentityAllows(&in, request)
 	}
 	if decision == policy.Allow {
+		c.about(rec.Account, rec.arn())
 		return nil
 	}
 	return c.denied(action, rec.arn(), decision)
@@ -72,7 +73,6 @@ func (c *call) changeBackup(ctx context.Context, id string, fn func(tx store.Tx,
 	if err != nil {
 		return nil, err
 	}
-	c.about(rec.arn())
 	c.s.kick()
 	return rec, nil
 }
@@ -127,11 +127,8 @@ func (c *call) modifyBackupAttributes(ctx context.Context, in *cloudhsmapi.Modif
 	return &cloudhsmapi.ModifyBackupAttributesResponse{Backup: rec.shown()}, nil
 }
 
-// copyBackupToRegion copies a backup of the caller's account, or one that is shared with it. The copy belongs to the caller.
+// copyBackupToRegion copies a backup of the caller's account. One that is shared with it can be restored only.
 func (c *call) copyBackupToRegion(ctx context.Context, in *cloudhsmapi.CopyBackupToRegionRequest) (*cloudhsmapi.CopyBackupToRegionResponse, error) {
-	if err := checkTags(in.TagList); err != nil {
-		return nil, err
-	}
 	var rec, made *backupRecord
 	_, err := c.s.db.Update(ctx, func(tx store.Tx) (err error) {
 		if rec, err = c.manageBackup(tx, in.BackupID); err != nil {
@@ -140,17 +137,21 @@ func (c *call) copyBackupToRegion(ctx context.Context, in *cloudhsmapi.CopyBacku
 		if err := rec.must(cloudhsmapi.BackupReady); err != nil {
 			return err
 		}
+		if err := checkTags(in.TagList); err != nil {
+			return err
+		}
 		if err := c.otherRegion(in.DestinationRegion); err != nil {
 			return err
 		}
-		made, err = c.s.copyBackup(tx, rec, in)
-		return err
+		if made, err = c.s.copyBackup(tx, rec, in); err != nil {
+			return err
+		}
+		return c.permitTags(made.arn(), in.TagList)
 	})
 	if err != nil {
 		return nil, err
 	}
-	c.about(rec.arn())
-	c.about(made.arn())
+	c.about(made.Account, made.arn())
 	return &cloudhsmapi.CopyBackupToRegionResponse{DestinationBackup: &cloudhsmapi.DestinationBackup{
 		CreateTimestamp: kmsapi.At(made.Created), SourceRegion: made.SourceRegion, SourceBackup: made.SourceBackup, SourceCluster: made.SourceCluster,
 	}}, nil
@@ -211,19 +212,14 @@ func (c *call) describeBackups(ctx context.Context, in *cloudhsmapi.DescribeBack
 	if err != nil {
 		return nil, err
 	}
-	found = slices.DeleteFunc(found, func(b *backupRecord) bool {
-		return shared && !b.sharedWith(&c.caller) || !b.passes(in.Filters)
-	})
 	slices.SortStableFunc(found, func(a, b *backupRecord) int {
 		if in.SortAscending != nil && *in.SortAscending {
 			a, b = b, a
 		}
 		return b.Created.Compare(a.Created)
 	})
-	if shared {
-		within = ""
-	}
-	found, next, err := page(found, in.MaxResults, 50, in.NextToken, within)
+	show := func(b *backupRecord) bool { return (!shared || b.sharedWith(&c.caller)) && b.passes(in.Filters) }
+	found, next, err := page(found, show, in.MaxResults, 50, in.NextToken, within)
 	if err != nil {
 		return nil, err
 	}
@@ -315,6 +311,9 @@ func (c *call) sourceBackup(r store.Reader, name string) (*backupRecord, error) 
 		return nil, backupNotFound(id)
 	}
 	if err := c.permitBackup(c.op.Permission, b); err != nil {
+		if account != c.caller.Account {
+			return nil, backupNotFound(id) // who may not use it is not told that it is there
+		}
 		return nil, err
 	}
 	return b, b.must(cloudhsmapi.BackupReady)

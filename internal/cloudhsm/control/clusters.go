@@ -34,6 +34,9 @@ func (c *call) createCluster(ctx context.Context, in *cloudhsmapi.CreateClusterR
 	if err != nil {
 		return nil, err
 	}
+	if err := c.permitTags(rec.arn(), in.TagList); err != nil {
+		return nil, err
+	}
 	_, err = c.s.db.Update(ctx, func(tx store.Tx) error {
 		existing, err := scan[clusterRecord](tx, path(clusterPrefix, rec.Account, rec.Region, ""))
 		if err != nil {
@@ -55,7 +58,7 @@ func (c *call) createCluster(ctx context.Context, in *cloudhsmapi.CreateClusterR
 	if err != nil {
 		return nil, err
 	}
-	c.about(rec.arn())
+	c.about(rec.Account, rec.arn())
 	c.s.kick()
 	return &cloudhsmapi.CreateClusterResponse{Cluster: rec.shown()}, nil
 }
@@ -163,6 +166,7 @@ func (c *call) manage(r store.Reader, id string) (*clusterRecord, error) {
 	if rec == nil {
 		return nil, clusterNotFound(id)
 	}
+	c.about(rec.Account, rec.arn())
 	return rec, nil
 }
 
@@ -185,7 +189,6 @@ func (c *call) change(ctx context.Context, id string, fn func(tx store.Tx, rec *
 	if err != nil {
 		return nil, err
 	}
-	c.about(rec.arn())
 	c.s.kick()
 	return rec, nil
 }
@@ -265,10 +268,10 @@ func (c *call) describeClusters(ctx context.Context, in *cloudhsmapi.DescribeClu
 	if err != nil {
 		return nil, err
 	}
-	found = slices.DeleteFunc(found, func(rec *clusterRecord) bool {
-		return !passes(in.Filters, "clusterIds", rec.ID) || !passes(in.Filters, "vpcIds", rec.VPC) || !passes(in.Filters, "states", string(rec.shownState()))
-	})
-	found, next, err := page(found, in.MaxResults, 25, in.NextToken, within)
+	show := func(rec *clusterRecord) bool {
+		return passes(in.Filters, "clusterIds", rec.ID) && passes(in.Filters, "vpcIds", rec.VPC) && passes(in.Filters, "states", string(rec.shownState()))
+	}
+	found, next, err := page(found, show, in.MaxResults, 25, in.NextToken, within)
 	if err != nil {
 		return nil, err
 	}

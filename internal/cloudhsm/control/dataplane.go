@@ -40,11 +40,17 @@ func (c *call) reachable(r store.Reader, id string) (*clusterRecord, error) {
 	case len(rec.active()) == 0:
 		return nil, onWire(errNoHSM)
 	}
-	c.about(rec.arn())
 	return rec, nil
 }
 
 func (c *call) activateCluster(ctx context.Context, in *cloudhsmapi.ActivateClusterRequest) (*cloudhsmapi.ActivateClusterResponse, error) {
+	err := c.s.db.View(ctx, func(r store.Reader) error {
+		_, err := c.reachable(r, in.ClusterID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	admin, err := userTable{Rounds: c.s.rounds}.newUser(firstAdmin, cloudhsmapi.RoleAdmin, in.Password)
 	if err != nil {
 		return nil, onWire(err)

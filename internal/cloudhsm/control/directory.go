@@ -91,6 +91,8 @@ func (s *Service) hsmOf(r store.Reader, h *hsmRecord) (rack.HSM, error) {
 
 // Reserve implements cloudhsm.Network: key stores have addresses in the subnets, beside HSMs.
 func (s *Service) Reserve(storeID string, c cloudhsm.Cluster) (release func(), err error) {
+	s.addresses.Lock()
+	defer s.addresses.Unlock()
 	return s.declared.Reserve(storeID, c)
 }
 

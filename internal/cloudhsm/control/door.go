@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"kastellan.dev/internal/audit"
@@ -63,6 +64,14 @@ func (c *call) run(ctx context.Context) (out any, err error) {
 	return out, err
 }
 
+// permitTags fails unless the caller may give a new resource the tags that it is to have.
+func (c *call) permitTags(resource string, tags []cloudhsmapi.Tag) error {
+	if len(tags) == 0 {
+		return nil
+	}
+	return c.permitAction("cloudhsm:TagResource", resource, nil)
+}
+
 // permit fails unless the caller may do the operation to a resource, an ARN or "*", that has these tags.
 func (c *call) permit(resource string, tags []cloudhsmapi.Tag) error {
 	return c.permitAction(c.op.Permission, resource, tags)
@@ -97,11 +106,18 @@ func (c *call) ours(id string) string {
 	return cloudhsmapi.Resource(kind).ARN(c.caller.Region, c.caller.Account, id)
 }
 
-// about notes a resource for the record.
-func (c *call) about(arn string) {
+// about notes a resource of an account for the record, once: one that the caller was allowed to do something to.
+func (c *call) about(account, arn string) {
+	if !slices.ContainsFunc(c.resources, func(r audit.Resource) bool { return r.ARN == arn }) {
+		c.resources = append(c.resources, resource(account, arn))
+	}
+}
+
+// resource is a cluster or a backup as records show it.
+func resource(account, arn string) audit.Resource {
 	kind := "AWS::CloudHSM::Cluster"
 	if strings.Contains(arn, ":backup/") {
 		kind = "AWS::CloudHSM::Backup"
 	}
-	c.resources = append(c.resources, audit.Resource{AccountID: c.caller.Account, Type: kind, ARN: arn})
+	return audit.Resource{AccountID: account, Type: kind, ARN: arn}
 }

@@ -18,12 +18,14 @@ import (
 )
 
 func (c *call) createHsm(ctx context.Context, in *cloudhsmapi.CreateHsmRequest) (*cloudhsmapi.CreateHsmResponse, error) {
-	wanted, err := wantedAddress(in.IPAddress)
-	if err != nil {
-		return nil, err
-	}
+	c.s.addresses.Lock()
+	defer c.s.addresses.Unlock()
 	var made hsmRecord
 	rec, err := c.change(ctx, in.ClusterID, func(tx store.Tx, rec *clusterRecord) error {
+		wanted, err := wantedAddress(in.IPAddress)
+		if err != nil {
+			return err
+		}
 		if err := c.roomForHSM(tx, rec, in.AvailabilityZone); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kastellan.dev/internal/cloudhsmapi"
@@ -97,12 +98,17 @@ func checkCertificates(csr, signed, anchor string, now time.Time) error {
 	if err := cert.CheckSignatureFrom(root); err != nil {
 		return errors.New("SignedCert was not signed by TrustAnchor")
 	}
-	for name, c := range map[string]*x509.Certificate{"SignedCert": cert, "TrustAnchor": root} {
-		if now.Before(c.NotBefore) || now.After(c.NotAfter) {
-			return fmt.Errorf("%s is not valid at this time", name)
-		}
+	if !validAt(root, now) {
+		return errors.New("TrustAnchor is not valid at this time")
+	}
+	if !validAt(cert, now) {
+		return errors.New("SignedCert is not valid at this time")
 	}
 	return nil
+}
+
+func validAt(c *x509.Certificate, now time.Time) bool {
+	return !now.Before(c.NotBefore) && !now.After(c.NotAfter)
 }
 
 // checkRoot tells why a certificate cannot be a trust anchor.
@@ -134,14 +140,17 @@ func parseCertificate(name, text string) (*x509.Certificate, error) {
 	return cert, nil
 }
 
-// parsePEM reads exactly one block.
+// parsePEM reads a text that is one block, and nothing else.
 func parsePEM(kind, name, text string) ([]byte, error) {
 	block, rest := pem.Decode([]byte(text))
 	if block == nil || block.Type != kind {
-		return nil, fmt.Errorf("%s is not in PEM", name)
+		return nil, fmt.Errorf("%s is not a %s in PEM", name, strings.ToLower(kind))
 	}
 	if more, _ := pem.Decode(rest); more != nil {
 		return nil, fmt.Errorf("%s has more than one PEM block", name)
+	}
+	if len(bytes.TrimSpace(rest)) > 0 || !strings.HasPrefix(strings.TrimSpace(text), "-----BEGIN ") {
+		return nil, fmt.Errorf("%s has something beside its PEM block", name)
 	}
 	return block.Bytes, nil
 }

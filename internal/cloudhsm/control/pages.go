@@ -9,9 +9,10 @@ import (
 // stored is a record with its storage key.
 type stored interface{ path() string }
 
-// page cuts one page out of a list that is in order. next is the token of the one behind it, or empty.
-// within is what the storage keys of the list begin with.
-func page[T stored](all []T, size *int32, most int, token, within string) (out []T, next string, err error) {
+// page cuts one page out of a list that is in order, of those that it is to show. next is the token of the one behind it, or
+// empty. within is what the storage keys of the list begin with. The record that a token stands for has to be in the list, and
+// may have ceased to be one that is shown: a filter does not end because states change meanwhile.
+func page[T stored](all []T, show func(T) bool, size *int32, most int, token, within string) (out []T, next string, err error) {
 	if token != "" {
 		after, err := openToken(token, within)
 		if err != nil {
@@ -23,6 +24,7 @@ func page[T stored](all []T, size *int32, most int, token, within string) (out [
 		}
 		all = all[i+1:]
 	}
+	all = slices.DeleteFunc(slices.Clone(all), func(r T) bool { return !show(r) })
 	n := most
 	if size != nil {
 		n = min(n, int(*size))
@@ -33,14 +35,14 @@ func page[T stored](all []T, size *int32, most int, token, within string) (out [
 	return all[:n], makeToken(all[n-1].path(), within), nil
 }
 
-// makeToken leaves account and Region out, so that it stays short.
+// makeToken leaves out what all have in common, so that it stays short.
 func makeToken(at, within string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(strings.TrimPrefix(at, within)))
 }
 
 func openToken(token, within string) (string, error) {
 	rest, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || strings.Contains(string(rest), "/") {
+	if err != nil {
 		return "", expiredToken()
 	}
 	return within + string(rest), nil

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -8,6 +9,18 @@ import (
 	"kastellan.dev/internal/policy"
 	"kastellan.dev/internal/store"
 )
+
+// theBackup is ownBackup, but tells what is wrong with the ARN to those only who may do the operation to what it names.
+func (c *call) theBackup(arn string) (string, error) {
+	id, err := c.ownBackup(arn)
+	if err == nil {
+		return id, nil
+	}
+	if denied := c.permit(cmp.Or(arn, "*"), nil); denied != nil {
+		return "", denied
+	}
+	return "", err
+}
 
 // ownBackup is the id of the backup of the caller's account and Region that an ARN names. AWS's model leaves it
 // optional, and takes clusters and HSMs, which cannot have resource policies.
@@ -25,7 +38,7 @@ func (c *call) ownBackup(arn string) (string, error) {
 }
 
 func (c *call) changePolicy(ctx context.Context, arn string, fn func(rec *backupRecord) error) error {
-	id, err := c.ownBackup(arn)
+	id, err := c.theBackup(arn)
 	if err != nil {
 		return err
 	}
@@ -56,7 +69,7 @@ func (c *call) putResourcePolicy(ctx context.Context, in *cloudhsmapi.PutResourc
 }
 
 func (c *call) getResourcePolicy(ctx context.Context, in *cloudhsmapi.GetResourcePolicyRequest) (*cloudhsmapi.GetResourcePolicyResponse, error) {
-	id, err := c.ownBackup(in.ResourceARN)
+	id, err := c.theBackup(in.ResourceARN)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +84,6 @@ func (c *call) getResourcePolicy(ctx context.Context, in *cloudhsmapi.GetResourc
 	if err != nil {
 		return nil, err
 	}
-	c.about(in.ResourceARN)
 	return out, nil
 }
 

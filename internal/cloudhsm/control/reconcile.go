@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/store"
@@ -252,17 +253,19 @@ func (s *Service) tendHSMs(rec *clusterRecord) {
 	}
 }
 
-// moveOn ends a transitional state.
+// moveOn ends a transitional state. why is the operation that began it.
 func (s *Service) moveOn(rec *clusterRecord, to cloudhsmapi.ClusterState, why string) error {
 	from := rec.State
 	err := s.update(rec.path(), func(_ store.Tx, rec *clusterRecord) error {
-		if rec.State == from {
-			rec.State, rec.StateMessage = to, ""
+		if rec.State != from {
+			return errGone
 		}
+		rec.State, rec.StateMessage = to, ""
 		return nil
 	})
 	if err == nil {
 		s.log.Info("an HSM cluster has changed its state", "cluster", rec.ID, "state", to, "after", why)
+		s.event(why, rec.Account, rec.Region, rec.arn(), audit.Data{"state": string(to)}, nil)
 		s.changed(rec.ID)
 		s.kick()
 	}
@@ -276,6 +279,7 @@ func (s *Service) deleteCluster(rec *clusterRecord) error {
 		return tx.Delete(rec.usersPath())
 	})
 	if err == nil {
+		s.event("DeleteCluster", rec.Account, rec.Region, rec.arn(), audit.Data{"state": string(cloudhsmapi.ClusterDeleted)}, nil)
 		s.sessions.endCluster(rec.usersPath())
 		s.changed(rec.ID)
 	}

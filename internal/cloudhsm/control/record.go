@@ -50,7 +50,6 @@ func (c *call) record(out any, err error) *audit.Record {
 
 // event is the record of what the service has done by itself to a cluster or a backup.
 func (s *Service) event(name, account, region, arn string, details audit.Data, failure error) {
-	kind := "AWS::CloudHSM::Cluster"
 	r := &audit.Record{
 		EventVersion:        "1.11",
 		UserIdentity:        audit.UserIdentity{AccountID: account, InvokedBy: "AWS Internal"},
@@ -61,7 +60,7 @@ func (s *Service) event(name, account, region, arn string, details audit.Data, f
 		SourceIPAddress:     "AWS Internal",
 		UserAgent:           "AWS Internal",
 		EventID:             audit.NewID(),
-		Resources:           []audit.Resource{{AccountID: account, Type: kind, ARN: arn}},
+		Resources:           []audit.Resource{resource(account, arn)},
 		EventType:           audit.ServiceEvent,
 		ManagementEvent:     true,
 		EventCategory:       "Management",
