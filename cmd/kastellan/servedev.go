@@ -39,7 +39,7 @@ func (c *serveCmd) serveDev(ctx context.Context, term terminal) error {
 // introduce prints what there is and the lines to paste.
 func introduce(w io.Writer, s *devmode.Server) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "kastellan serves the KMS API on %s (ready after %s)\n\n", s.Endpoint, round(s.Took))
+	fmt.Fprintf(&b, "kastellan serves the KMS, STS and CloudHSM APIs on %s (ready after %s)\n\n", s.Endpoint, round(s.Took))
 	listStores(&b, s)
 	for _, line := range s.LeftOut {
 		fmt.Fprintln(&b, line)
@@ -89,6 +89,9 @@ func listStores(w io.Writer, s *devmode.Server) {
 	}
 	for _, key := range s.Keys {
 		fmt.Fprintf(table, "  key\t%s\t%s\n", key.Alias, key.ID)
+	}
+	if len(s.Subnets) > 0 {
+		fmt.Fprintf(table, "  subnets\tof HSM clusters\t%s\n", strings.Join(s.Subnets, " "))
 	}
 	_ = table.Flush() // to a strings.Builder
 }

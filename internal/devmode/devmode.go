@@ -47,6 +47,8 @@ type Server struct {
 
 	Stores []Store
 	Keys   []Key
+	// Subnets are those in which HSM clusters can be made; none where there are no HSMs.
+	Subnets []string
 	// LeftOut says what could not be made, why, and what to do about it, a line for each.
 	LeftOut []string
 
@@ -154,7 +156,8 @@ func (s *Server) start(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 		s.leaveOut("the HSM key store "+hsmStore, err.Error())
-		hsm = config.HSM{}
+		s.leaveOut("what HSM clusters are made of", "it takes the same")
+		hsm, s.Subnets = config.HSM{}, nil
 	}
 	serverConfig, err := s.config(cfg, hsm)
 	if err != nil {
@@ -176,8 +179,8 @@ func (s *Server) leaveOut(what, why string) {
 	s.LeftOut = append(s.LeftOut, what+" is left out: "+why)
 }
 
-// startCluster makes the tokens that are not there yet and declares them. Its error says why there
-// can be none.
+// startCluster makes the tokens that are not there yet and declares them, and what other clusters can be made
+// of. Its error says why there can be none.
 func (s *Server) startCluster(ctx context.Context) (config.HSM, error) {
 	module, missing := softHSM()
 	if missing != "" {
@@ -190,6 +193,7 @@ func (s *Server) startCluster(ctx context.Context) (config.HSM, error) {
 		return config.HSM{}, err
 	}
 	hsm := s.cluster()
+	s.addPools(&hsm, module)
 	if s.state.ClusterKey {
 		return hsm, nil
 	}
@@ -256,7 +260,7 @@ func (s *Server) config(cfg Config, hsm config.HSM) (*config.Config, error) {
 }
 
 const (
-	everything = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["kms:*","sts:*"],"Resource":"*"}]}`
+	everything = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["kms:*","sts:*","cloudhsm:*"],"Resource":"*"}]}`
 	useKeys    = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["kms:Encrypt","kms:Decrypt","kms:ReEncrypt*","kms:GenerateDataKey*","kms:DescribeKey"],"Resource":"*"}]}`
 
 	trustAccount = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + Account +
