@@ -23,7 +23,7 @@
 //	└─────────┴────────────────┴────────────────┴────────────────────────┘
 //
 // They are AES-256-GCM under the key object, with the caller's authenticated
-// data as they are. The bytes that CreateKey gives to be kept with the key:
+// data as they are. With the version 0x02 the IV has 16 bytes: so long are those that some modules make themselves. The bytes that CreateKey gives to be kept with the key:
 //
 //	┌─────────┬───┬───────┬───┬────┬───┬────────────┬───┬───────────────┐
 //	│ 0x01    │ n │ label │ n │ id │ n │ cluster id │ n │ known answer  │

@@ -10,8 +10,11 @@ import (
 	"kastellan.dev/internal/pkcs11"
 )
 
-// ivSize is what the ciphertexts of key stores have room for.
-const ivSize = 12
+// Sizes of IVs that the ciphertexts of key stores have room for, in bytes.
+const (
+	ivSize     = 12
+	longIVSize = 16
+)
 
 // sourceNames are the sources of IVs in the names of checks.
 var sourceNames = map[pkcs11.IVSource]string{
@@ -89,11 +92,11 @@ func (p *prober) source(ctx context.Context, source pkcs11.IVSource) bool {
 	case err != nil:
 		p.note(check, Differs, err.Error(), "This source cannot be used; one that works is enough.")
 		return false
-	case size != ivSize:
-		p.note(check, Differs, fmt.Sprintf("works with IVs of %d bytes", size), fmt.Sprintf("This source cannot be used for key stores, whose ciphertexts have room for IVs of %d bytes.", ivSize))
+	case size != ivSize && size != longIVSize:
+		p.note(check, Differs, fmt.Sprintf("works with IVs of %d bytes", size), fmt.Sprintf("This source cannot be used for key stores, whose ciphertexts have room for IVs of %d and %d bytes.", ivSize, longIVSize))
 		return false
 	}
-	p.note(check, Works, "works, with a fresh IV of 12 bytes each time", "")
+	p.note(check, Works, fmt.Sprintf("works, with a fresh IV of %d bytes each time", size), "")
 	return true
 }
 
