@@ -3,6 +3,7 @@ package cloudhsm
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -32,7 +33,7 @@ func (d Declaration) check() error {
 		subnets[s.ID] = true
 	}
 	clusters := make(map[string]bool)
-	tokens := make(map[string]string) // token → member
+	tokens := make(map[string]Member)
 	for _, c := range d.Clusters {
 		if err := c.check(); err != nil {
 			return fmt.Errorf("cluster %q: %w", c.ID, err)
@@ -41,13 +42,28 @@ func (d Declaration) check() error {
 			return fmt.Errorf("cluster %q is declared twice", c.ID)
 		}
 		clusters[c.ID] = true
-		for _, m := range c.Members {
-			if other := tokens[m.token()]; other != "" {
-				return fmt.Errorf("cluster %q: HSM %q has the same token as %q", c.ID, m.ID, other)
-			}
-			tokens[m.token()] = m.ID
+		if err := c.checkTokens(tokens); err != nil {
+			return fmt.Errorf("cluster %q: %w", c.ID, err)
 		}
 	}
+	return nil
+}
+
+// checkTokens refuses a token that is in taken, which the cluster's are added to. A vendor that replicates by itself may show
+// one token that stands for several HSMs: a cluster of such can have it for each of its members.
+func (c Cluster) checkTokens(taken map[string]Member) error {
+	mine := make(map[string]Member)
+	for _, m := range c.Members {
+		other, twice := taken[m.token()]
+		if !twice && c.Replication != ReplicationModule {
+			other, twice = mine[m.token()]
+		}
+		if twice {
+			return fmt.Errorf("HSM %q has the same token as %q", m.ID, other.ID)
+		}
+		mine[m.token()] = m
+	}
+	maps.Copy(taken, mine)
 	return nil
 }
 

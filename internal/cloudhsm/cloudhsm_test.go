@@ -115,6 +115,15 @@ func TestDeclarationIsChecked(t *testing.T) {
 		{"an HSM without a module", func(_ *cloudhsm.Declaration, c *cloudhsm.Cluster) { c.Members[1].Token = pkcs11.Config{} }, "no PKCS#11 module"},
 		{"a malformed address", func(_ *cloudhsm.Declaration, c *cloudhsm.Cluster) { c.Members[1].IP = "here" }, "address"},
 		{"one token for two HSMs", func(_ *cloudhsm.Declaration, c *cloudhsm.Cluster) { c.Members[1].Token = c.Members[0].Token }, "same token"},
+		{"one token for two HSMs of a vendor who replicates", func(_ *cloudhsm.Declaration, c *cloudhsm.Cluster) {
+			c.Replication, c.Members[1].Token = cloudhsm.ReplicationModule, c.Members[0].Token
+		}, ""},
+		{"such a token in two clusters", func(d *cloudhsm.Declaration, c *cloudhsm.Cluster) {
+			c.Replication = cloudhsm.ReplicationModule
+			twin := *c
+			twin.ID = "cluster-zzzzzzzzzzz"
+			d.Clusters = append(d.Clusters, twin)
+		}, "same token"},
 		{"too many HSMs", func(_ *cloudhsm.Declaration, c *cloudhsm.Cluster) { c.Members = make([]cloudhsm.Member, 29) }, "more than 28"},
 		{"a cluster declared twice", func(d *cloudhsm.Declaration, c *cloudhsm.Cluster) {
 			twin := *c
