@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	otherRegion = "eu-west-1"
+	otherRegion  = "eu-west-1"
+	otherAccount = "444455556666"
 
 	denied    = "CloudHsmAccessDeniedException"
 	invalid   = "CloudHsmInvalidRequestException"
