@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -40,6 +41,7 @@ type PoolToken struct {
 
 // Vault is the backup HSM, which holds the keys that backups are wrapped under. It has one of the two.
 type Vault struct {
+	Name     string     `yaml:"name"` // none: vault. One that is called otherwise is another one
 	SoftHSM2 *SoftHSM2  `yaml:"softhsm2"`
 	Token    *PoolToken `yaml:"token"`
 }
@@ -51,8 +53,8 @@ type HSMQuotas struct {
 }
 
 const (
-	// vaultPool is the pool of the backup HSM. No availability zone is called so.
-	vaultPool = "vault"
+	// usualVault is what the backup HSM is called, and its pool, if it has no other name.
+	usualVault = "vault"
 	// usualTokens is how many tokens a pool of SoftHSM2 makes if it does not say.
 	usualTokens = 8
 )
@@ -84,7 +86,7 @@ func (c *Config) pools(p *problems) (out []rack.Pool) {
 	for i, in := range c.HSM.Pools {
 		w := where{"hsm", "pools", i}
 		p.need(w.at("name"), in.Name)
-		if in.Name == vaultPool {
+		if v := c.HSM.Vault; v != nil && in.Name == v.name() {
 			p.add(w.at("name"), "is the backup HSM's")
 		}
 		if p.need(w.at("availability-zone"), in.AvailabilityZone) && !isZone(in.AvailabilityZone) {
@@ -102,7 +104,7 @@ func (c *Config) pools(p *problems) (out []rack.Pool) {
 		if (v.SoftHSM2 == nil) == (v.Token == nil) {
 			p.add(w, "needs one of softhsm2 and token")
 		}
-		pool := rack.Pool{Name: vaultPool, AvailabilityZone: "(none)", SoftHSM2: c.softHSM2(p, w.at("softhsm2"), v.SoftHSM2)}
+		pool := rack.Pool{Name: v.name(), AvailabilityZone: "(none)", SoftHSM2: c.softHSM2(p, w.at("softhsm2"), v.SoftHSM2)}
 		if v.Token != nil {
 			pool.Tokens = append(pool.Tokens, c.poolToken(p, w.at("token"), *v.Token))
 		}
@@ -110,6 +112,8 @@ func (c *Config) pools(p *problems) (out []rack.Pool) {
 	}
 	return out
 }
+
+func (v *Vault) name() string { return cmp.Or(v.Name, usualVault) }
 
 // isZone tells whether text is the name of a Region and a letter.
 func isZone(text string) bool {
@@ -171,11 +175,11 @@ func (n *Node) openControl(cfg control.Config, o Options) error {
 			return err
 		}
 	}
-	if n.cfg.HSM.Vault != nil {
-		cfg.Vault = vaultPool
+	if v := n.cfg.HSM.Vault; v != nil {
+		cfg.Vault = v.name()
 	}
 	cfg.Rack = rack.New(rack.Config{Open: o.OpenToken})
-	cfg.Declared, cfg.Logger, cfg.Regions = n.clusters, n.log, n.cfg.Regions
+	cfg.Declared, cfg.Logger, cfg.Metrics, cfg.Regions = n.clusters, n.log, n.Metrics, n.cfg.Regions
 	cfg.Quotas = control.Quotas{Clusters: n.cfg.HSM.Quotas.Clusters, HSMs: n.cfg.HSM.Quotas.HSMs}
 	cfg.Timing.Backup, cfg.Timing.ReplaceAfter = n.cfg.HSM.BackupInterval, n.cfg.HSM.ReplaceAfter
 	if o.Control != nil {

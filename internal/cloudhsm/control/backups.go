@@ -104,7 +104,7 @@ func (c *call) restoreBackup(ctx context.Context, in *cloudhsmapi.RestoreBackupR
 		if err := rec.must(cloudhsmapi.BackupPendingDeletion); err != nil {
 			return err
 		}
-		rec.State, rec.Deletes = cloudhsmapi.BackupReady, time.Time{}
+		rec.State, rec.Deletes, rec.Kept = cloudhsmapi.BackupReady, time.Time{}, c.s.now().UTC()
 		return nil
 	})
 	if err != nil {
@@ -173,11 +173,11 @@ func (s *Service) copyBackup(tx store.Tx, rec *backupRecord, in *cloudhsmapi.Cop
 	made := *rec
 	made.ID, made.Region, made.Copied = newID(cloudhsmapi.ResourceBackup), in.DestinationRegion, s.now().UTC()
 	made.SourceBackup, made.SourceCluster, made.SourceRegion = rec.ID, rec.Cluster, rec.Region
-	made.NeverExpires, made.Policy = false, ""
+	made.NeverExpires, made.Policy, made.Kept = false, "", made.Copied
 	if len(in.TagList) > 0 {
 		made.Tags = in.TagList
 	}
-	keys, err := loadContent(tx, rec)
+	keys, err := s.loadContent(tx, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func (s *Service) copyBackup(tx store.Tx, rec *backupRecord, in *cloudhsmapi.Cop
 			return nil, err
 		}
 	}
-	if err := saveContent(tx, &made, keys); err != nil {
+	if err := s.saveContent(tx, &made, keys); err != nil {
 		return nil, err
 	}
 	return &made, save(tx, made.path(), &made)

@@ -85,7 +85,7 @@ func (s *Service) takeBack(rec *clusterRecord, h *hsmRecord, back *site) error {
 // catchUp gives an HSM that was lost what the active ones have; if there are none, what they had when they left, which
 // is in backups.
 func (s *Service) catchUp(rec *clusterRecord, back *site) error {
-	ctx, cancel := s.within()
+	ctx, cancel := s.carrying()
 	defer cancel()
 	peers, failure := s.openActive(ctx, rec, back.ID) // one that cannot be reached is looked at by itself
 	defer peers.close()

@@ -16,7 +16,7 @@ import (
 // makeHSM brings an HSM from CREATE_IN_PROGRESS to ACTIVE: its token is initialised, and has every key that the
 // cluster has. It begins at the beginning each time, so that what an attempt before has left is gone.
 func (s *Service) makeHSM(rec *clusterRecord, h *hsmRecord) error {
-	ctx, cancel := s.within()
+	ctx, cancel := s.carrying()
 	defer cancel()
 	made, err := s.prepare(ctx, rec, h)
 	if err != nil {

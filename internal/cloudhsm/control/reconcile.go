@@ -63,6 +63,10 @@ func (s *Service) look() error {
 	if err != nil {
 		return err
 	}
+	forgotten, err := s.recorded(forgetPrefix)
+	if err != nil {
+		return err
+	}
 	for _, at := range clusters {
 		s.begin(at, func() error { return tended(s, at, s.tend) })
 	}
@@ -71,6 +75,9 @@ func (s *Service) look() error {
 	}
 	for _, at := range backups {
 		s.begin(at, func() error { return tended(s, at, s.tendBackup) })
+	}
+	for _, at := range forgotten {
+		s.begin(at, func() error { return tended(s, at, s.forgetKey) })
 	}
 	return nil
 }
@@ -276,6 +283,12 @@ func (s *Service) moveOn(rec *clusterRecord, to cloudhsmapi.ClusterState, why st
 func (s *Service) deleteCluster(rec *clusterRecord) error {
 	err := s.update(rec.path(), func(tx store.Tx, rec *clusterRecord) error {
 		rec.State, rec.Deleted = cloudhsmapi.ClusterDeleted, s.now().UTC()
+		if err := save(tx, rec.path(), rec); err != nil {
+			return err
+		}
+		if err := s.forgetLater(tx, rec.ID); err != nil {
+			return err
+		}
 		return tx.Delete(rec.usersPath())
 	})
 	if err == nil {
@@ -330,6 +343,11 @@ func (s *Service) explained(rec *clusterRecord, h *hsmRecord, do func(*clusterRe
 		s.log.Error("why an HSM is not ready could not be put on record", "hsm", h.ID, "error", err)
 	}
 	return failure
+}
+
+// carrying bounds a step that goes over all keys of an HSM.
+func (s *Service) carrying() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.ctx, s.timing.Carry)
 }
 
 // within bounds one step.

@@ -19,6 +19,7 @@ const (
 	tokenPrefix   = "cloudhsm-token/" // pool, token
 	backupPrefix  = "cloudhsm-backup/"
 	contentPrefix = "cloudhsm-backup-content/" // account, Region, id, number
+	forgetPrefix  = "cloudhsm-forget/"         // cluster id
 )
 
 func path(prefix, account, region, id string) string {
@@ -99,6 +100,7 @@ type backupRecord struct {
 	Created time.Time
 	Copied  time.Time `json:",omitzero"`
 	Deletes time.Time `json:",omitzero"` // when it is due to be deleted; of PENDING_DELETION ones
+	Kept    time.Time `json:",omitzero"` // since when its age counts, if that is later: it was copied or restored then
 
 	Maker         string // the process that takes it; of CREATE_IN_PROGRESS ones
 	Cluster       string // the id of the cluster whose keys these are
@@ -120,7 +122,11 @@ type backupRecord struct {
 	Users        []byte `json:",omitempty"` // sealed
 	Chunks       int    // how many records the keys are in
 	Keys         int
+	Vault        rack.Placement // the backup HSM that has got the cluster key
 }
+
+// forgetRecord says that the backup HSM's copy of a cluster key is to be destroyed.
+type forgetRecord struct{ Cluster string }
 
 func (c *clusterRecord) path() string      { return path(clusterPrefix, c.Account, c.Region, c.ID) }
 func (c *clusterRecord) usersPath() string { return path(usersPrefix, c.Account, c.Region, c.ID) }

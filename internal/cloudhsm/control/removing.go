@@ -79,14 +79,14 @@ func (c *clusterRecord) remove(id string) {
 
 // backUpLast backs the last HSM of a cluster up.
 func (s *Service) backUpLast(rec *clusterRecord, h *hsmRecord) error {
-	ctx, cancel := s.within()
+	ctx, cancel := s.carrying()
 	defer cancel()
 	last, err := s.openRecorded(ctx, h)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	defer last.shared.Close()
-	return s.backUp(ctx, rec, last)
+	return s.backUp(ctx, rec, last, rec.keeps(last))
 }
 
 // errUnreachable: the HSM does not answer.

@@ -92,7 +92,7 @@ func (s *Service) salvage(token *tokenRecord) error {
 	if err != nil || rec == nil || !rec.works() {
 		return err
 	}
-	ctx, cancel := s.within()
+	ctx, cancel := s.carrying()
 	defer cancel()
 	old, err := s.openRecorded(ctx, &hsmRecord{ID: token.HSM, Token: token.Placement})
 	if err != nil {
@@ -108,7 +108,7 @@ func (s *Service) salvage(token *tokenRecord) error {
 		if err := s.mayLeave(rec); err != nil {
 			return err
 		}
-		return s.backUp(ctx, rec, old)
+		return s.backUp(ctx, rec, old, nil)
 	}
 	for _, peer := range peers {
 		n, err := hsm.Fill(ctx, rec.ID, []hsm.Site{old.Site}, peer.Site, s.log)

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/cloudhsm"
 	"kastellan.dev/internal/cloudhsm/rack"
@@ -30,10 +32,11 @@ type Config struct {
 	// Regions are those that backups can be copied to. None means any.
 	Regions []string
 
-	Logger *slog.Logger     // nil: slog.Default()
-	Now    func() time.Time // the clock; nil: time.Now
-	Quotas Quotas
-	Timing Timing
+	Logger  *slog.Logger          // nil: slog.Default()
+	Metrics prometheus.Registerer // nil: nothing is registered
+	Now     func() time.Time      // the clock; nil: time.Now
+	Quotas  Quotas
+	Timing  Timing
 
 	// PasswordRounds is the cost of verifying a user's password, in rounds of
 	// PBKDF2-HMAC-SHA-512; zero means the package's own choice.
@@ -56,6 +59,7 @@ type Timing struct {
 	Backup       time.Duration // how old the last backup of a cluster may be: 24 h
 	ReplaceAfter time.Duration // how long an HSM may be lost before another token takes its place: 5 min
 	Step         time.Duration // how long one step with one HSM may take: 60 s
+	Carry        time.Duration // how long one may that goes over all keys of an HSM: 15 min
 	Retry        time.Duration // the pause after a step failed; it doubles up to a minute: 1 s
 }
 
@@ -70,6 +74,7 @@ func (t *Timing) defaults() {
 		{&t.Backup, 24 * time.Hour},
 		{&t.ReplaceAfter, 5 * time.Minute},
 		{&t.Step, time.Minute},
+		{&t.Carry, 15 * time.Minute},
 		{&t.Retry, time.Second},
 	} {
 		if *d.value == 0 {
@@ -108,6 +113,7 @@ type Service struct {
 	sessions *sessions
 	watcher  atomic.Pointer[func(clusterID string)]
 	tending  tending
+	metrics  *metrics
 
 	vaultTurn sync.Mutex // held by who opens the backup HSM
 	addresses sync.Mutex // held by who takes an address of a subnet, from counting those that are free until it is on record
@@ -140,6 +146,10 @@ func Open(cfg Config) (*Service, error) {
 		s.fault = func(string) {}
 	}
 	s.sessions = newSessions(s.now)
+	var err error
+	if s.metrics, err = newMetrics(s, cfg.Metrics); err != nil {
+		return nil, err
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.work.Go(s.reconcile)
 	return s, nil

@@ -19,13 +19,13 @@ func (s *Service) tendKeys(rec *clusterRecord) {
 		if s.tending.due(rec.path()+"/compare", s.now(), s.timing.Compare) {
 			s.paced(rec.path()+"/comparison", func() error { return s.compare(rec) })
 		}
-		s.paced(rec.path()+"/backup", func() error { return s.backUpIfDue(rec) })
+		s.begin(rec.path()+"/backup", func() error { return s.backUpIfDue(rec) }) // health does not wait for it
 	}
 }
 
 // compare finds keys that not all active HSMs have, and copies them to where they are missing.
 func (s *Service) compare(rec *clusterRecord) error {
-	ctx, cancel := s.within()
+	ctx, cancel := s.carrying()
 	defer cancel()
 	active, _ := s.openActive(ctx, rec, "") // what cannot be reached is looked after elsewhere
 	defer active.close()

@@ -12,11 +12,17 @@ import (
 // vaultHSM is what the backup HSM is called where HSMs have ids.
 const vaultHSM = "backup-hsm"
 
+// vault is the backup HSM, open.
+type vault struct {
+	*site
+	at rack.Placement
+}
+
 var errNoVault = errors.New("no backup HSM is configured (hsm.vault)")
 
 // openVault opens the backup HSM. Its token is taken and initialised when it is needed for the first time, and never again:
 // the cluster keys on it are all that opens backups.
-func (s *Service) openVault(ctx context.Context) (*site, error) {
+func (s *Service) openVault(ctx context.Context) (*vault, error) {
 	if s.vaultIn == "" || s.pools == nil {
 		return nil, errNoVault
 	}
@@ -41,27 +47,25 @@ func (s *Service) openVault(ctx context.Context) (*site, error) {
 		s.fault("vault prepared")
 	}
 	opened, err := s.open(ctx, rack.HSM{ID: vaultHSM, Config: at.Config, PIN: at.PIN})
-	if err != nil || token.Filled {
-		return opened, err
+	if err != nil {
+		return nil, err
+	}
+	if token.Filled {
+		return &vault{opened, token.Placement}, nil
 	}
 	_, err = s.db.Update(ctx, func(tx store.Tx) error { return filled(tx, token.Placement) })
 	if err != nil {
 		_ = opened.shared.Close()
 		return nil, err
 	}
-	return opened, nil
+	return &vault{opened, token.Placement}, nil
 }
 
 // vaultToken gives the record of the backup HSM's token, and takes one if there is none.
 func (s *Service) vaultToken(ctx context.Context) (token *tokenRecord, err error) {
 	_, err = s.db.Update(ctx, func(tx store.Tx) error {
-		taken, err := scan[tokenRecord](tx, tokenPrefix+s.vaultIn+"/")
-		if err != nil {
+		if token, err = s.vaultOnRecord(tx); err != nil || token != nil {
 			return err
-		}
-		if len(taken) > 0 {
-			token = taken[0]
-			return nil
 		}
 		at, err := s.pools.ChooseIn(s.vaultIn, nil)
 		if err != nil {
@@ -74,4 +78,13 @@ func (s *Service) vaultToken(ctx context.Context) (token *tokenRecord, err error
 		return save(tx, token.path(), token)
 	})
 	return token, err
+}
+
+// vaultOnRecord gives the record of the backup HSM's token, or nil. One in a pool of another name was replaced.
+func (s *Service) vaultOnRecord(r store.Reader) (*tokenRecord, error) {
+	taken, err := scan[tokenRecord](r, tokenPrefix+s.vaultIn+"/")
+	if err != nil || len(taken) == 0 {
+		return nil, err
+	}
+	return taken[0], nil
 }

@@ -256,6 +256,25 @@ func (p *Pools) Trust(ctx context.Context, at Placement, label string) (done boo
 	return true, nil
 }
 
+// Free tells by the name of each pool how many of its tokens are not taken.
+func (p *Pools) Free(taken []Placement) map[string]int {
+	free := make(map[string]int, len(p.pools))
+	for i := range p.pools {
+		pool := &p.pools[i]
+		n := len(pool.Tokens)
+		if pool.SoftHSM2 != nil {
+			n += pool.SoftHSM2.Tokens
+		}
+		for _, t := range taken {
+			if t.Pool == pool.Name {
+				n--
+			}
+		}
+		free[pool.Name] = max(0, n) // tokens may have been taken out of the configuration
+	}
+	return free
+}
+
 // site is what is done with a token, whatever its kind.
 type site interface {
 	prepare(ctx context.Context, label string, pins PINs) (Prepared, error)
