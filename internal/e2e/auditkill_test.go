@@ -13,6 +13,7 @@ import (
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/audit/trail"
+	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/polltest"
 )
 
@@ -56,7 +57,7 @@ func burden(p *process, key string, a *answered) *sync.WaitGroup {
 // TestEveryAnsweredCallHasItsRecordAfterKill9 kills a server under load, several times.
 func TestEveryAnsweredCallHasItsRecordAfterKill9(t *testing.T) {
 	t.Parallel()
-	file := configured(t, "audit: {directory: trail, segments: {max-bytes: 100000}, checkpoints: {records: 50}}\n")
+	file := kastellantest.ConfigurationFile(t, "audit: {directory: trail, segments: {max-bytes: 100000}, checkpoints: {records: 50}}\n")
 	directory := filepath.Join(filepath.Dir(file), "trail")
 	a := &answered{ids: make(map[string]bool)}
 	key := ""
@@ -68,10 +69,10 @@ func TestEveryAnsweredCallHasItsRecordAfterKill9(t *testing.T) {
 		before := a.count()
 		work := burden(p, key, a)
 		polltest.Until(t, "answers", func() bool { return a.count() >= before+150+17*round })
-		if err := p.cmd.Process.Kill(); err != nil {
+		if err := p.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		if !p.killed() {
+		if !p.Killed() {
 			t.Fatal("the server did not die")
 		}
 		work.Wait()
@@ -79,7 +80,7 @@ func TestEveryAnsweredCallHasItsRecordAfterKill9(t *testing.T) {
 	}
 	p := launch(t, file) // and what is left is gone on with
 	must[*awskms.ListKeysOutput](t)(p.ListKeys(t.Context(), &awskms.ListKeysInput{}))
-	p.stop()
+	p.Stop()
 	if r := wantRecorded(t, directory, a); r.SignedThrough != r.Last-1 {
 		t.Errorf("the log is signed through the entry %d of %d", r.SignedThrough, r.Last)
 	}

@@ -1,159 +1,35 @@
 package e2e_test
 
 import (
-	"bufio"
-	stdcontext "context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"kastellan.dev/internal/config"
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/keystore/xks/xkstest"
-	"kastellan.dev/internal/kms"
 	"kastellan.dev/internal/polltest"
-	"kastellan.dev/internal/rootkey"
 )
-
-// The environment of a server that is a process of its own.
-const (
-	configVariable = "KASTELLAN_E2E_CONFIG" // its configuration file
-	deathVariable  = "KASTELLAN_E2E_DEATH"  // the fault point at which it kills itself
-	pointsVariable = "KASTELLAN_E2E_POINTS" // the file to which it writes the fault points it passes
-	secretVariable = "KASTELLAN_E2E_SECRET"
-	accessKeyID    = "AKIAKILLTESTEXAMPLE0"
-	accessKey      = "0123456789012345678901234567890123456789"
-)
-
-// serveAndDie makes this process a server when its environment says so.
-func serveAndDie() {
-	file := os.Getenv(configVariable)
-	if file == "" {
-		return
-	}
-	if err := serve(file); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
-func serve(file string) error {
-	cfg, err := config.Load(file)
-	if err != nil {
-		return err
-	}
-	death, points := os.Getenv(deathVariable), &pointLog{path: os.Getenv(pointsVariable)}
-	ctx, cancel := stdcontext.WithCancel(stdcontext.Background())
-	node, err := cfg.Open(ctx, config.Options{KMS: func(c *kms.Config) {
-		c.Sweep = 20 * time.Millisecond
-		c.FaultPoint = func(point string) {
-			points.add(point)
-			if point == death {
-				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {}
-			}
-		}
-	}})
-	if err != nil {
-		cancel()
-		return err
-	}
-	fmt.Println("http://" + node.Addr())
-	go func() { // the parent's end closes standard input
-		_, _ = bufio.NewReader(os.Stdin).ReadByte()
-		cancel()
-	}()
-	err = node.Serve(ctx)
-	node.Close()
-	return err
-}
-
-// pointLog writes down which fault points there are.
-type pointLog struct {
-	path string
-	mu   sync.Mutex
-}
-
-func (l *pointLog) add(point string) {
-	if l.path == "" {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		panic(err)
-	}
-	defer f.Close()
-	if _, err := fmt.Fprintln(f, point); err != nil {
-		panic(err)
-	}
-}
 
 // process is a server in a process of its own.
 type process struct {
 	*awskms.Client
-	cmd  *exec.Cmd
-	dead chan error
-	stop func()
+	*kastellantest.Process
 }
 
 // launch starts a server on a configuration file and waits until it answers.
 func launch(t *testing.T, file string, env ...string) *process {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), append(env, configVariable+"="+file, secretVariable+"="+accessKey)...)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p := &process{cmd: cmd, dead: make(chan error, 1)}
-	endpoint, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		_ = cmd.Process.Kill()
-		t.Fatalf("the server did not start: %v", err)
-	}
-	go func() { p.dead <- cmd.Wait() }()
-	p.stop = func() { _ = stdin.Close(); <-p.dead }
-	p.Client = awskms.NewFromConfig(aws.Config{
-		Region: kastellantest.Region, BaseEndpoint: aws.String(strings.TrimSpace(endpoint)),
-		Credentials: credentials.NewStaticCredentialsProvider(accessKeyID, accessKey, ""),
-		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
-	})
-	return p
-}
-
-// killed tells that the process died by SIGKILL; it waits a while for it.
-func (p *process) killed() bool {
-	select {
-	case <-p.dead:
-		status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-		return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
-	case <-time.After(30 * time.Second):
-		return false
-	}
+	p := kastellantest.Launch(t, file, env...)
+	return &process{Process: p, Client: awskms.NewFromConfig(p.SDK())}
 }
 
 // estate is what outlives the processes.
@@ -174,7 +50,7 @@ func newEstate(t *testing.T) *estate {
 	for _, m := range e.cluster.Members {
 		fmt.Fprintf(&members, "        - {id: %s, availability-zone: %s, uri: %q, env: [%q]}\n", m.ID, m.AvailabilityZone, m.URI, m.Env[0])
 	}
-	e.file = configured(t, fmt.Sprintf(`hsm:
+	e.file = kastellantest.ConfigurationFile(t, fmt.Sprintf(`hsm:
   clusters:
     - id: %s
       account: "%s"
@@ -187,33 +63,6 @@ func newEstate(t *testing.T) *estate {
 audit: {file: audit.jsonl}
 `, e.cluster.ID, kastellantest.Account, kastellantest.Region, e.cluster.TrustAnchor, members.String(), kastellantest.RequestTimeout, host.Name, host.Address, host.CA))
 	return e
-}
-
-// configured writes the configuration of a server that has an administrator, and the settings
-// that are given.
-func configured(t *testing.T, settings string) (file string) {
-	t.Helper()
-	dir := t.TempDir()
-	if err := rootkey.Generate(filepath.Join(dir, "root.key")); err != nil {
-		t.Fatal(err)
-	}
-	text := fmt.Sprintf(`listen: {address: "127.0.0.1:0"}
-data-directory: data
-quotas: {request-rates: off}
-root-key: {file: root.key}
-accounts:
-  - id: "%s"
-    users:
-      - name: admin
-        access-keys: [{id: %s, secret-env: %s}]
-        policies: [{document: %q}]
-log: {level: error}
-%s`, kastellantest.Account, accessKeyID, secretVariable, kastellantest.Everything, settings)
-	file = filepath.Join(dir, "kastellan.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
 }
 
 // cycle takes both stores through all they can do, as far as the process lives.
@@ -346,21 +195,21 @@ func (e *estate) create(t *testing.T, p *process) {
 // and checks what its successor makes of it. It is false when the cycle does not pass the point.
 func (e *estate) killedAt(t *testing.T, point string, n int) bool {
 	t.Helper()
-	p := launch(t, e.file, deathVariable+"="+point)
+	p := launch(t, e.file, kastellantest.DieAt(point))
 	if e.hsm == "" {
 		e.create(t, p)
 	}
 	err := e.cycle(p, n)
 	if err == nil {
-		p.stop()
+		p.Stop()
 		return false
 	}
-	if !p.killed() {
+	if !p.Killed() {
 		t.Fatalf("the server did not die at %s but said %v", point, err)
 	}
 	p = launch(t, e.file)
 	e.settle(t, p, point)
-	p.stop()
+	p.Stop()
 	return true
 }
 
@@ -371,12 +220,12 @@ func TestKill9AtEveryStep(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t)
 	points := filepath.Join(t.TempDir(), "points")
-	p := launch(t, e.file, pointsVariable+"="+points)
+	p := launch(t, e.file, kastellantest.LogPoints(points))
 	e.create(t, p)
 	if err := e.cycle(p, 0); err != nil {
 		t.Fatal(err)
 	}
-	p.stop()
+	p.Stop()
 	for i, point := range readPoints(t, points) {
 		if e.killedAt(t, point, i+1) {
 			continue

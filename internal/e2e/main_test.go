@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	pkcs11.WorkerMain()
-	serveAndDie() // see kill_test.go
+	kastellantest.ServeMain()
 	os.Exit(m.Run())
 }
 

@@ -53,11 +53,14 @@ func WithPools(t testing.TB, letters string) Options {
 			}
 			cfg.HSM.Vault = &config.Vault{SoftHSM2: &config.SoftHSM2{Module: module, Directory: filepath.Join(dir, "vault")}}
 		},
-		Control: func(cfg *control.Config) {
-			cfg.PasswordRounds = 1000
-			cfg.Timing.Sweep, cfg.Timing.Health, cfg.Timing.Retry = 20*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond
-		},
+		Control: quicken,
 	}
+}
+
+// quicken makes the control plane as fast as tests like it.
+func quicken(cfg *control.Config) {
+	cfg.PasswordRounds = 1000
+	cfg.Timing.Sweep, cfg.Timing.Health, cfg.Timing.Retry = 20*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond
 }
 
 // Subnet is the id of the subnet of WithPools in a zone.

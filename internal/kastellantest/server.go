@@ -218,8 +218,14 @@ func (s *Server) Stop() {
 // Clients made before are of no use any more. It does not crash again.
 func (s *Server) Restart() {
 	s.t.Helper()
+	s.RestartTo(nil)
+}
+
+// RestartTo is Restart with another Options.CrashAt.
+func (s *Server) RestartTo(crashAt func(point string) bool) {
+	s.t.Helper()
 	s.Stop()
-	s.options.CrashAt = nil
+	s.options.CrashAt = crashAt
 	s.start()
 }
 
