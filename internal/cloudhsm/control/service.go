@@ -107,7 +107,7 @@ type Service struct {
 
 	sessions *sessions
 	watcher  atomic.Pointer[func(clusterID string)]
-	tending  tending
+	tending  *tending
 
 	vaultTurn sync.Mutex // held by who opens the backup HSM
 	addresses sync.Mutex // held by who takes an address of a subnet, from counting those that are free until it is on record
@@ -120,6 +120,16 @@ type Service struct {
 
 // Open starts a Service, which goes on at once with what the process before it left.
 func Open(cfg Config) (*Service, error) {
+	s, err := newService(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.work.Go(s.reconcile)
+	return s, nil
+}
+
+// newService makes a Service whose reconciler does not run.
+func newService(cfg Config) (*Service, error) {
 	if cfg.Store == nil || cfg.Sealer == nil || cfg.Audit == nil || cfg.Declared == nil || cfg.Rack == nil {
 		return nil, errors.New("control: a store, a sealer, an audit log, a declaration and a rack are needed")
 	}
@@ -139,9 +149,8 @@ func Open(cfg Config) (*Service, error) {
 	if s.fault == nil {
 		s.fault = func(string) {}
 	}
-	s.sessions = newSessions(s.now)
+	s.sessions, s.tending = newSessions(s.now), newTending()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.work.Go(s.reconcile)
 	return s, nil
 }
 
