@@ -20,6 +20,10 @@ func TestOpenRefusesHSMsOutOfService(t *testing.T) {
 	b.step(at)
 	rec := b.read(at)
 	must(t, b.swapToken(rec, rec.hsm(stays)))
+	rec = b.read(at)
+	anew, err := b.prepare(t.Context(), rec, rec.hsm(stays))
+	must(t, err)
+	must(t, anew.shared.Close())
 	for _, m := range cluster.Members {
 		if token, err := b.Open(t.Context(), m, b.log); err == nil {
 			t.Errorf("%s was opened", m.ID)
