@@ -111,7 +111,8 @@ func (s *Service) HSMsIn(subnet string) int {
 }
 
 // Open opens a member of a cluster for a key store. That of a managed cluster lets a user of the cluster
-// log in, by "user:password"; any other is the token itself. It fails with pkcs11.ErrNoToken for one that has left its cluster.
+// log in, by "user:password"; any other is the token itself. It fails with pkcs11.ErrNoToken for one that has left its cluster,
+// and for one that is made anew since the key store heard of it: a key on that would be lost.
 func (s *Service) Open(ctx context.Context, m cloudhsm.Member, log *slog.Logger) (pkcs11.Token, error) {
 	if !m.Managed {
 		return pkcs11.Open(ctx, m.Token, log)
@@ -122,7 +123,11 @@ func (s *Service) Open(ctx context.Context, m cloudhsm.Member, log *slog.Logger)
 		if cluster, err = s.clusterOf(r, m.ID); err != nil || cluster == nil {
 			return err
 		}
-		at, err = s.hsmOf(r, cluster.hsm(m.ID))
+		h := cluster.hsm(m.ID)
+		if h.State != cloudhsmapi.HsmActive && h.State != cloudhsmapi.HsmDegraded {
+			return fmt.Errorf("%w: %s is %s", pkcs11.ErrNoToken, h.ID, h.State)
+		}
+		at, err = s.hsmOf(r, h)
 		return err
 	})
 	switch {

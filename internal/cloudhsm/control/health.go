@@ -87,14 +87,14 @@ func (s *Service) takeBack(rec *clusterRecord, h *hsmRecord, back *site) error {
 func (s *Service) catchUp(rec *clusterRecord, back *site) error {
 	ctx, cancel := s.carrying()
 	defer cancel()
-	peers, failure := s.openActive(ctx, rec, back.ID) // one that cannot be reached is looked at by itself
+	peers, err := s.openActive(ctx, rec, back.ID)
 	defer peers.close()
 	switch {
-	case len(peers) > 0:
-		_, err := hsm.Fill(ctx, rec.ID, peers.list(), back.Site, s.log)
+	case err != nil: // it may have a key that no other one has; if it is lost, it counts no more soon
 		return err
-	case failure != nil:
-		return failure
+	case len(peers) > 0:
+		_, err = hsm.Fill(ctx, rec.ID, peers.list(), back.Site, s.log)
+		return err
 	}
 	since, err := s.backupsSince(rec, rec.Waned)
 	if err != nil {

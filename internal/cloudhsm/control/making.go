@@ -92,17 +92,17 @@ func (s *Service) token(at rack.Placement) (token *tokenRecord, err error) {
 // fill gives a new HSM the keys of the cluster: those of its other HSMs; or, if it has none, those of a backup; or,
 // if there has never been a key, a new cluster key.
 func (s *Service) fill(ctx context.Context, rec *clusterRecord, made *site) error {
-	peers, failure := s.openActive(ctx, rec, made.ID)
+	peers, err := s.openActive(ctx, rec, made.ID)
 	defer peers.close()
 	switch {
+	case err != nil: // it may have a key that no other one has, nor a backup
+		return fmt.Errorf("not all active HSMs can be reached to copy their keys from: %w", err)
 	case len(peers) > 0:
 		n, err := hsm.Fill(ctx, rec.ID, peers.list(), made.Site, s.log)
 		if err == nil {
 			s.log.Info("an HSM was filled", "cluster", rec.ID, "hsm", made.ID, "keys", n)
 		}
 		return err
-	case len(rec.active()) > 0: // they have keys that no backup has
-		return fmt.Errorf("no active HSM of the cluster can be reached to copy its keys from: %w", failure)
 	case !rec.Keyed && rec.SourceBackup == "":
 		return hsm.Establish(ctx, rec.ID, []hsm.Site{made.Site}, s.log)
 	}

@@ -23,6 +23,13 @@ type tending struct {
 	since  map[string]time.Time // when something began that lasts
 }
 
+func newTending() *tending {
+	return &tending{
+		busy: make(map[string]bool), rests: make(map[string]pause),
+		done: make(map[string]time.Time), misses: make(map[string]int), since: make(map[string]time.Time),
+	}
+}
+
 // pause is how long something that failed is left alone.
 type pause struct {
 	until time.Time
@@ -154,10 +161,6 @@ func (t *tending) start(what string, now time.Time) bool {
 	if t.busy[what] || now.Before(t.rests[what].until) {
 		return false
 	}
-	if t.busy == nil {
-		t.busy, t.rests = make(map[string]bool), make(map[string]pause)
-		t.done, t.misses, t.since = make(map[string]time.Time), make(map[string]int), make(map[string]time.Time)
-	}
 	t.busy[what] = true
 	return true
 }
@@ -239,22 +242,33 @@ func (s *Service) tend(rec *clusterRecord) error {
 		_, err := s.db.Update(s.ctx, func(tx store.Tx) error { return tx.Delete(rec.path()) })
 		return err
 	}
-	s.tendHSMs(rec)
-	s.tendKeys(rec)
+	for _, h := range rec.HSMs {
+		if err := tended(s, rec.path(), func(now *clusterRecord) error { s.tendHSM(now, now.hsm(h.ID)); return nil }); err != nil {
+			return err
+		}
+	}
+	for _, part := range []func(*clusterRecord){s.tendHealth, s.tendKeys} {
+		if err := tended(s, rec.path(), func(now *clusterRecord) error { part(now); return nil }); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// tendHSMs makes and removes HSMs, and sees whether the others are well.
-func (s *Service) tendHSMs(rec *clusterRecord) {
-	for i := range rec.HSMs {
-		h := &rec.HSMs[i]
-		switch h.State {
-		case cloudhsmapi.HsmCreateInProgress:
-			s.paced(rec.path()+"/"+h.ID, func() error { return s.explained(rec, h, s.makeHSM) })
-		case cloudhsmapi.HsmDeleteInProgress:
-			s.paced(rec.path()+"/"+h.ID, func() error { return s.explained(rec, h, s.removeHSM) })
-		}
+// tendHSM makes or removes an HSM, unless that is gone: nil. The cluster is as the work on the HSMs before has left it: the first
+// one may have made the cluster key that the second one has to take.
+func (s *Service) tendHSM(rec *clusterRecord, h *hsmRecord) {
+	switch {
+	case h == nil:
+	case h.State == cloudhsmapi.HsmCreateInProgress:
+		s.paced(rec.path()+"/"+h.ID, func() error { return s.explained(rec, h, s.makeHSM) })
+	case h.State == cloudhsmapi.HsmDeleteInProgress:
+		s.paced(rec.path()+"/"+h.ID, func() error { return s.explained(rec, h, s.removeHSM) })
 	}
+}
+
+// tendHealth sees now and then whether the HSMs are well.
+func (s *Service) tendHealth(rec *clusterRecord) {
 	if s.tending.due(rec.path()+"/health", s.now(), s.timing.Health) {
 		s.checkHealth(rec)
 	}

@@ -112,7 +112,7 @@ type Service struct {
 
 	sessions *sessions
 	watcher  atomic.Pointer[func(clusterID string)]
-	tending  tending
+	tending  *tending
 	metrics  *metrics
 
 	vaultTurn sync.Mutex // held by who opens the backup HSM
@@ -126,6 +126,16 @@ type Service struct {
 
 // Open starts a Service, which goes on at once with what the process before it left.
 func Open(cfg Config) (*Service, error) {
+	s, err := newService(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.work.Go(s.reconcile)
+	return s, nil
+}
+
+// newService makes a Service whose reconciler does not run.
+func newService(cfg Config) (*Service, error) {
 	if cfg.Store == nil || cfg.Sealer == nil || cfg.Audit == nil || cfg.Declared == nil || cfg.Rack == nil {
 		return nil, errors.New("control: a store, a sealer, an audit log, a declaration and a rack are needed")
 	}
@@ -145,13 +155,12 @@ func Open(cfg Config) (*Service, error) {
 	if s.fault == nil {
 		s.fault = func(string) {}
 	}
-	s.sessions = newSessions(s.now)
+	s.sessions, s.tending = newSessions(s.now), newTending()
 	var err error
 	if s.metrics, err = newMetrics(s, cfg.Metrics); err != nil {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.work.Go(s.reconcile)
 	return s, nil
 }
 

@@ -34,7 +34,8 @@ type SoftHSM2 struct {
 
 // DeclaredToken is a token that is there already. It has one of SOPIN and PIN.
 type DeclaredToken struct {
-	// Config has a URI that names one token by its label, serial number or slot. A label stays when the token is initialised.
+	// Config has a URI that names one token by its label or serial number, and not by its slot alone: the token that is in a
+	// slot is wiped. A label stays when the token is initialised.
 	Config pkcs11.Config
 	// SOPIN is the security officer's. With it the token is initialised for each HSM: all of its
 	// objects are lost, and its user gets a fresh PIN. The token keeps the SO PIN.
@@ -139,8 +140,8 @@ func (t *DeclaredToken) check() error {
 	switch {
 	case u.ModulePath == "":
 		return errors.New("its URI has no module-path")
-	case u.Token == "" && u.Serial == "" && !u.HasSlotID:
-		return errors.New("its URI names neither label nor serial number nor slot")
+	case u.Token == "" && u.Serial == "":
+		return errors.New("its URI names neither label nor serial number: slots can change their tokens")
 	case u.Object != "" || u.ID != "" || u.Type != "":
 		return errors.New("its URI names an object")
 	case t.SOPIN.IsEmpty() == t.PIN.IsEmpty():
@@ -217,10 +218,12 @@ func (p *Pool) serves(hsmType string) bool {
 	return len(p.HsmTypes) == 0 || slices.Contains(p.HsmTypes, hsmType)
 }
 
-// free gives a token that is not taken, or an empty text.
+// free gives a token that is not taken, or an empty text. A token that was taken out of a pool of another name is taken
+// all the same: pools are renamed, and tokens go from one to another.
 func (p *Pool) free(taken []Placement) string {
 	for _, t := range p.Tokens {
-		if uri := t.Config.URI.String(); !slices.Contains(taken, Placement{p.Name, uri}) {
+		uri := t.Config.URI.String()
+		if !slices.ContainsFunc(taken, func(at Placement) bool { return at.Token == uri }) {
 			return uri
 		}
 	}

@@ -57,9 +57,12 @@ func TestPoolsThatCannotWorkAreRefused(t *testing.T) {
 		"a pool around another one's directory": {second(func(p *rack.Pool) { p.SoftHSM2.Directory = "/var" }), "another pool's"},
 		"a token without a module":              {token(func(d *rack.DeclaredToken) { d.Config.URI.ModulePath = "" }), "module-path"},
 		"a token that is any":                   {token(func(d *rack.DeclaredToken) { d.Config.URI.Token = "" }), "neither label"},
-		"an object for a token":                 {token(func(d *rack.DeclaredToken) { d.Config.URI.Object = "o" }), "object"},
-		"a token without a PIN":                 {token(func(d *rack.DeclaredToken) { d.PIN = secret.Text{} }), "one of"},
-		"a token with both PINs":                {token(func(d *rack.DeclaredToken) { d.SOPIN = d.PIN }), "one of"},
+		"a slot instead of a token": {token(func(d *rack.DeclaredToken) {
+			d.Config.URI = pkcs11.URI{SlotID: 1, HasSlotID: true, ModulePath: "/m"}
+		}), "slots can change"},
+		"an object for a token":  {token(func(d *rack.DeclaredToken) { d.Config.URI.Object = "o" }), "object"},
+		"a token without a PIN":  {token(func(d *rack.DeclaredToken) { d.PIN = secret.Text{} }), "one of"},
+		"a token with both PINs": {token(func(d *rack.DeclaredToken) { d.SOPIN = d.PIN }), "one of"},
 		"a token that is in a pool twice": {with(func(p *rack.Pool) {
 			p.Tokens = []rack.DeclaredToken{declared("x"), declared("x")}
 		}), "twice"},
@@ -116,6 +119,20 @@ func TestChooseTakesWhatFitsAndIsFree(t *testing.T) {
 	}
 	if _, err := p.Choose("c", "hsm2m.medium", nil); !errors.Is(err, rack.ErrNoPool) {
 		t.Errorf("in a zone without pools: %v", err)
+	}
+}
+
+// A pool was renamed, or a token was moved to another one, while an HSM has it.
+func TestTokenIsTakenWhateverItsPoolIsCalled(t *testing.T) {
+	t.Parallel()
+	p := newPools(t, rack.Pool{Name: "renamed", AvailabilityZone: "a", Tokens: []rack.DeclaredToken{declared("1"), declared("2")}})
+	taken := []rack.Placement{{Pool: "before", Token: declared("1").Config.URI.String()}}
+	at, err := p.Choose("a", "hsm2m.medium", taken)
+	if err != nil || at.Token != declared("2").Config.URI.String() {
+		t.Fatalf("the token of an HSM is given away: %v, %v", at, err)
+	}
+	if at, err := p.Choose("a", "hsm2m.medium", append(taken, at)); !errors.Is(err, rack.ErrNoToken) {
+		t.Errorf("the token of an HSM is given away: %v, %v", at, err)
 	}
 }
 
