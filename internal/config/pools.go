@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"kastellan.dev/internal/cloudhsm/control"
 	"kastellan.dev/internal/cloudhsm/rack"
+	"kastellan.dev/internal/pkcs11"
 )
 
 // Pool is where the tokens come from of which the CloudHSM API makes HSMs, in one availability zone.
@@ -148,6 +150,9 @@ func (c *Config) softHSM2(p *problems, w where, in *SoftHSM2) *rack.SoftHSM2 {
 func (c *Config) poolToken(p *problems, w where, in PoolToken) rack.DeclaredToken {
 	as := Member{URI: in.URI, Env: in.Env, IV: in.IV, Sessions: in.Sessions, CallTimeout: in.CallTimeout}.member(p, w)
 	out := rack.DeclaredToken{Config: as.Token}
+	if c.declares(as.Token) {
+		p.add(w.at("uri"), "is a member of a cluster under hsm.clusters: in a pool all of its keys would be destroyed")
+	}
 	var err error
 	switch {
 	case (in.SOPINFile == "") == (in.PINFile == ""):
@@ -160,6 +165,24 @@ func (c *Config) poolToken(p *problems, w where, in PoolToken) rack.DeclaredToke
 		p.check(w.at("pin-file"), err)
 	}
 	return out
+}
+
+// declares tells whether a token is for certain one of a declared cluster's: the same module with the same
+// environment has no two tokens of one serial number, and none of one label that URIs may name.
+func (c *Config) declares(token pkcs11.Config) bool {
+	for _, cluster := range c.HSM.Clusters {
+		for _, m := range cluster.Members {
+			uri, err := pkcs11.ParseURI(m.URI)
+			if err != nil || uri.ModulePath != token.URI.ModulePath || !slices.Equal(m.Env, token.Env) {
+				continue
+			}
+			bySerial, byLabel := uri.Serial != "" && token.URI.Serial != "", uri.Token != "" && token.URI.Token != ""
+			if bySerial && uri.Serial == token.URI.Serial || !bySerial && byLabel && uri.Token == token.URI.Token {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // openControl opens the control plane of HSM clusters.
