@@ -71,7 +71,7 @@ func serve(file string) error {
 		cancel()
 		return err
 	}
-	fmt.Println("http://" + node.Addr())
+	fmt.Fprintln(os.Stdout, "http://"+node.Addr())
 	go func() { // the parent's end closes standard input
 		_, _ = bufio.NewReader(os.Stdin).ReadByte()
 		cancel()
