@@ -43,6 +43,27 @@ func (c *call) reachable(r store.Reader, id string) (*clusterRecord, error) {
 	return rec, nil
 }
 
+// inTurn does what hashes a password, for a few callers at a time: each takes a core for tens of milliseconds, which who
+// uses keys needs too. Key stores that log in do not wait behind them.
+func (c *call) inTurn(ctx context.Context, do func() error) error {
+	select {
+	case c.s.hashing <- struct{}{}:
+		defer func() { <-c.s.hashing }()
+		return do()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// newUser makes a user for the table of a cluster.
+func (c *call) newUser(ctx context.Context, name string, role cloudhsmapi.UserRole, password secret.Text) (made user, err error) {
+	err = c.inTurn(ctx, func() error {
+		made, err = userTable{Rounds: c.s.rounds}.newUser(name, role, password)
+		return err
+	})
+	return made, err
+}
+
 func (c *call) activateCluster(ctx context.Context, in *cloudhsmapi.ActivateClusterRequest) (*cloudhsmapi.ActivateClusterResponse, error) {
 	err := c.s.db.View(ctx, func(r store.Reader) error {
 		_, err := c.reachable(r, in.ClusterID)
@@ -51,7 +72,7 @@ func (c *call) activateCluster(ctx context.Context, in *cloudhsmapi.ActivateClus
 	if err != nil {
 		return nil, err
 	}
-	admin, err := userTable{Rounds: c.s.rounds}.newUser(firstAdmin, cloudhsmapi.RoleAdmin, in.Password)
+	admin, err := c.newUser(ctx, firstAdmin, cloudhsmapi.RoleAdmin, in.Password)
 	if err != nil {
 		return nil, onWire(err)
 	}
@@ -110,7 +131,10 @@ func (c *call) login(ctx context.Context, in *cloudhsmapi.LoginRequest) (*cloudh
 		id, begun, err = c.s.sessions.begin(rec.usersPath(), in.UserName, role)
 		return func() { _ = c.s.sessions.end(id) }, err
 	}
-	if err := c.s.verify(ctx, rec.usersPath(), in.UserName, role, in.Password, begin, idsOf(rec.active())...); err != nil {
+	err = c.inTurn(ctx, func() error {
+		return c.s.verify(ctx, rec.usersPath(), in.UserName, role, in.Password, begin, idsOf(rec.active())...)
+	})
+	if err != nil {
 		return nil, onWireOfLogin(err)
 	}
 	return &cloudhsmapi.LoginResponse{SessionID: id, Role: role, Expires: kmsapi.At(begun.Expires)}, nil
@@ -179,7 +203,7 @@ func (c *call) createUser(ctx context.Context, in *cloudhsmapi.CreateUserRequest
 	if err != nil {
 		return nil, err
 	}
-	made, err := userTable{Rounds: c.s.rounds}.newUser(in.UserName, in.Role, in.Password)
+	made, err := c.newUser(ctx, in.UserName, in.Role, in.Password)
 	if err != nil {
 		return nil, onWire(err)
 	}
@@ -227,12 +251,14 @@ func (c *call) changePassword(ctx context.Context, in *cloudhsmapi.ChangePasswor
 	case own && in.OldPassword.IsEmpty():
 		return nil, invalid("Changing one's own password needs the old one.")
 	case own:
-		err = c.s.verify(ctx, rec.usersPath(), in.UserName, in.Role, in.OldPassword, nil, idsOf(rec.active())...)
+		err = c.inTurn(ctx, func() error {
+			return c.s.verify(ctx, rec.usersPath(), in.UserName, in.Role, in.OldPassword, nil, idsOf(rec.active())...)
+		})
 	case by.Role != cloudhsmapi.RoleAdmin:
 		err = kmsapi.Errorf(cloudhsmapi.AccessDenied, "The user %s is not an admin, and can change its own password only.", by.Name)
 	}
 	if err == nil {
-		err = c.s.setPassword(ctx, rec.usersPath(), in.UserName, in.Role, in.NewPassword)
+		err = c.inTurn(ctx, func() error { return c.s.setPassword(ctx, rec.usersPath(), in.UserName, in.Role, in.NewPassword) })
 	}
 	if err != nil {
 		return nil, onWire(err)

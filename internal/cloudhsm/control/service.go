@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,6 +112,7 @@ type Service struct {
 	fault    func(point string)
 
 	sessions *sessions
+	hashing  chan struct{} // held by callers of the API who have a password hashed; has room for a few
 	watcher  atomic.Pointer[func(clusterID string)]
 	tending  *tending
 	metrics  *metrics
@@ -160,6 +162,7 @@ func newService(cfg Config) (*Service, error) {
 	if s.metrics, err = newMetrics(s, cfg.Metrics); err != nil {
 		return nil, err
 	}
+	s.hashing = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
