@@ -256,6 +256,8 @@ func (c *call) changePassword(ctx context.Context, in *cloudhsmapi.ChangePasswor
 		})
 	case by.Role != cloudhsmapi.RoleAdmin:
 		err = kmsapi.Errorf(cloudhsmapi.AccessDenied, "The user %s is not an admin, and can change its own password only.", by.Name)
+	case in.UserName == kmsuser && c.s.sessions.heldByOther(rec.usersPath(), by.Holder):
+		err = errUserLoggedIn
 	}
 	if err == nil {
 		err = c.inTurn(ctx, func() error { return c.s.setPassword(ctx, rec.usersPath(), in.UserName, in.Role, in.NewPassword) })

@@ -197,6 +197,15 @@ func (s *sessions) hold(cluster, holder string) error {
 	return nil
 }
 
+// heldByOther tells whether somebody else than a holder has the kmsuser's sessions of a cluster.
+func (s *sessions) heldByOther(cluster, holder string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	h := s.holding[cluster]
+	return h != nil && h.holder != holder
+}
+
 func (s *sessions) release(cluster, holder string) {
 	h := s.holding[cluster]
 	if h == nil || h.holder != holder {
