@@ -127,11 +127,13 @@ func takenIn(r store.Reader, subnet string) (map[netip.Addr]bool, error) {
 	return taken, nil
 }
 
+var errNoPools = errors.New("no pools are configured (hsm.pools)")
+
 // takeToken takes a token of a pool for an HSM. It is that HSM's until it has been wiped.
 func (s *Service) takeToken(tx store.Tx, rec *clusterRecord, h *hsmRecord) (rack.Placement, error) {
 	none := kmsapi.Errorf(cloudhsmapi.ServiceFailed, "There is no free HSM of the type %s in the Availability Zone %s.", h.Type, h.Zone)
 	if s.pools == nil {
-		return rack.Placement{}, none.Because(errors.New("no pools are configured"))
+		return rack.Placement{}, none.Because(errNoPools)
 	}
 	all, err := scan[tokenRecord](tx, tokenPrefix)
 	if err != nil {

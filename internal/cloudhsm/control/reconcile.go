@@ -348,7 +348,7 @@ func (s *Service) explained(rec *clusterRecord, h *hsmRecord, do func(*clusterRe
 	if failure == nil || errors.Is(failure, errGone) || s.ctx.Err() != nil {
 		return failure
 	}
-	text := cut(failure.Error(), maxStateMessage)
+	text := shownCause(failure)
 	err := s.updateHSM(rec.path(), h, func(_ store.Tx, _ *clusterRecord, h *hsmRecord) error {
 		h.Message = text
 		return nil

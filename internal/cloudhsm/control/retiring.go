@@ -14,8 +14,11 @@ import (
 // only this token has is saved first: the HSM may have been lost before the others had it. Who has
 // the token open loses it before that, so that no key is made on it that is not saved.
 func (s *Service) retire(token *tokenRecord) error {
-	if !token.Wiping {
+	switch {
+	case !token.Wiping:
 		return nil
+	case s.pools == nil:
+		return errNoPools
 	}
 	pins, err := s.openPINs(token)
 	if err != nil {
