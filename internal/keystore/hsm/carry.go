@@ -126,17 +126,20 @@ func (s *stay) anyPortable(ctx context.Context, keys []pkcs11.Handle) (bool, err
 }
 
 // sealEach wraps every key that may leave the HSM, and hands it to use, which
-// ends the work if it fails. Keys that are destroyed meanwhile are passed over.
+// ends the work if it fails. Keys that are destroyed meanwhile are passed over, and only those: it fails if the HSM
+// refused a key that it has.
 func (s *stay) sealEach(ctx context.Context, use func(WrappedKey) error) error {
 	all, err := s.inventory(ctx)
 	if err != nil {
 		return err
 	}
+	var stale []keyName
 	for name, handles := range all {
 		for _, h := range handles {
 			key, portable, err := s.seal(ctx, pkcs11.Object{Handle: h, Label: name.label, ID: []byte(name.id)})
 			switch {
 			case isStale(err):
+				stale = append(stale, name)
 			case err != nil:
 				return fmt.Errorf("the key %q: %w", name.label, err)
 			case !portable:
@@ -146,6 +149,23 @@ func (s *stay) sealEach(ctx context.Context, use func(WrappedKey) error) error {
 					return fmt.Errorf("the key %q: %w", name.label, err)
 				}
 			}
+		}
+	}
+	return s.mustBeGone(ctx, stale)
+}
+
+// mustBeGone fails if one of the keys is still on the HSM.
+func (s *stay) mustBeGone(ctx context.Context, names []keyName) error {
+	if len(names) == 0 {
+		return nil
+	}
+	left, err := s.inventory(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if len(left[name]) > 0 {
+			return fmt.Errorf("%s does not know the key %q that it lists", s.id, name.label)
 		}
 	}
 	return nil

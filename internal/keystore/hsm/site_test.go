@@ -319,6 +319,25 @@ func TestKeyStoreGoesOnWithARestoredCluster(t *testing.T) {
 	mustDecrypt(t, c, later, mustEncrypt(t, c, later))
 }
 
+// A token may refuse an object for a moment that it has, such as SoftHSM2 while another process writes it. What was taken of the
+// others is no backup.
+func TestExportLeavesOutNoKeyThatIsListed(t *testing.T) {
+	t.Parallel()
+	site, vault := established(t, 1)[0], newSites(t, 1)[0]
+	generate(t, site, dataKey("a"))
+	refuse, compared := on(rv("C_EncryptInit", pkcs11.CKR_KEY_HANDLE_INVALID), "EncryptGCM"), false
+	site.Token = &faultyToken{Token: site.Token, fault: func(call string) error {
+		if call == "EncryptGCM" && !compared { // the cluster keys are compared first
+			compared = true
+			return nil
+		}
+		return refuse(call)
+	}}
+	if keys, err := hsm.Export(t.Context(), clusterID, site, vault, nil); err == nil {
+		t.Errorf("Export gave %d keys of 1", len(keys))
+	}
+}
+
 func TestImportAfterACrashMakesNothingTwice(t *testing.T) {
 	t.Parallel()
 	e := export(t)
