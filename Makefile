@@ -34,7 +34,7 @@ softhsm:
 test: format vet build build-without-cgo unit race fips clients
 
 format:
-	@unformatted="$$(gofmt -l cmd internal clients)"; \
+	@unformatted="$$(gofmt -l cmd examples internal clients)"; \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 
 vet:

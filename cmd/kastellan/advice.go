@@ -6,27 +6,32 @@ import "kastellan.dev/internal/kmsapi"
 // disconnected before it can be updated or connected again; that is said once,
 // for all of them.
 var advice = map[kmsapi.ConnectionErrorCode]string{
-	kmsapi.ClusterNotFound: "No cluster of this id is declared for the account and Region. " +
-		"Declare it under hsm.clusters and reload, or point the key store at a related cluster with UpdateCustomKeyStore.",
+	kmsapi.ClusterNotFound: "The account has no cluster of this id in the Region. " +
+		"If it was deleted, make one from a backup of it (CreateCluster with SourceBackupId) and point the key store at that with UpdateCustomKeyStore. " +
+		"A cluster of the configuration is declared under hsm.clusters and reloaded.",
 	kmsapi.InsufficientCloudHSMHSMs: "None of the cluster's HSMs can be used. " +
-		"Look at the failed steps: each names one member and what its module said. Start an HSM, or mend the member's URI or module.",
+		"If the cluster has none, CreateHsm makes one with the cluster's keys, from its last backup. " +
+		"Else look at the failed steps: each names one HSM and what its module said. Start it, or mend the URI or module of a declared member.",
 	kmsapi.InsufficientFreeAddressesInSubnet: "A subnet of the cluster has no address left. " +
-		"Free one, or move the key store to a related cluster in larger subnets with UpdateCustomKeyStore.",
+		"Free one (DeleteHsm, or another key store's), or move the key store to a related cluster in larger subnets with UpdateCustomKeyStore.",
 	kmsapi.InternalError: "Something on this side went wrong: the failed steps say what. " +
 		"The server's log has more under the request id shown above.",
 	kmsapi.InvalidCredentials: "The other side does not accept what the key store has: the kmsuser's password, or the proxy's access key. " +
-		"Set the right one with UpdateCustomKeyStore (KeyStorePassword, or XksProxyAuthenticationCredential). " +
+		"Set the right one with UpdateCustomKeyStore (KeyStorePassword, or XksProxyAuthenticationCredential); " +
+		"`kastellan hsm user change-password kmsuser` sets another one at a cluster whose kmsuser's is not known any more. " +
 		"Before more attempts with a wrong password: after five, HSMs lock the user.",
 	kmsapi.NetworkErrors: "The network between here and the other side failed. " +
 		"Look at the address in the failed step, and wait until it can be reached.",
 	kmsapi.SubnetNotFound: "The cluster names a subnet that does not exist any more. " +
 		"Declare it under hsm.subnets and reload, or move the key store to a related cluster with UpdateCustomKeyStore.",
 	kmsapi.UserLockedOut: "Too many wrong passwords have locked the kmsuser. " +
-		"An officer of the HSM must set a new password; tell it to the key store with UpdateCustomKeyStore (KeyStorePassword).",
+		"Set a new one (`kastellan hsm user change-password kmsuser`; at a PKCS#11 token, its officer does) " +
+		"and tell it to the key store with UpdateCustomKeyStore (KeyStorePassword).",
 	kmsapi.UserLoggedIn: "The kmsuser is logged in somewhere else, so its password cannot be changed. " +
-		"End that session; if it changed the password, tell it with UpdateCustomKeyStore.",
+		"End that session, such as a `kastellan hsm shell`, or wait ten minutes; if it changed the password, tell it with UpdateCustomKeyStore.",
 	kmsapi.UserNotFound: "The HSM has no kmsuser, or its PIN was never set. " +
-		"Have an officer create it (on a PKCS#11 token: initialise the user PIN), and tell its password with UpdateCustomKeyStore.",
+		"Create it (`kastellan hsm user create kmsuser`; at a PKCS#11 token, its officer initialises the user PIN), " +
+		"and tell its password with UpdateCustomKeyStore.",
 	kmsapi.XksProxyAccessDenied: "The proxy's own rules refuse. " +
 		"Allow the requests of this service in the proxy's authorization rules; health requests should never be refused.",
 	kmsapi.XksProxyInvalidConfigurationCode: "The proxy does not know the path, or refuses the Region or service of the signature. " +

@@ -94,9 +94,11 @@ func hsmHint(operation string, code kmsapi.Code) string {
 	case cloudhsmapi.InvalidRequest:
 		switch operation {
 		case "ActivateCluster":
-			return "a cluster is activated once, when it is INITIALIZED; DescribeClusters tells its state"
+			return "a cluster is activated once, when it is INITIALIZED and has an HSM: DescribeClusters tells; a password has 7 to 32 characters"
 		case "Login":
 			return "the cluster must be activated and have an HSM; the kmsuser has one session at a time: disconnect the key store first"
+		case "CreateUser", "ChangePassword":
+			return "a password has 7 to 32 characters, the kmsuser's letters and digits only; `kastellan hsm user list` shows who there is"
 		}
 	case kmsapi.UnknownOperation:
 		return "this server has no HSM clusters of its own: look at --endpoint-url"

@@ -19,7 +19,7 @@ cloudhsm/control
 server xksproxy
 config xksproxy/check kmsclient
 devmode
-cmd/kastellan
+cmd/kastellan examples/hsm-cluster
 `
 
 // forbidden are imports that the lattice would allow, or that are not ours, each with its reason.
@@ -39,6 +39,7 @@ var forbidden = []struct {
 	{importer: "*", except: []string{"xksproxy"}, importing: "math/rand", reason: "randomness comes from crypto/rand; only load is spread without it"},
 	{importer: "tracing", importing: "go.opentelemetry.io/otel/sdk", reason: "spans are made and exported in tracing/otlp"},
 	{importer: "*", except: []string{"tracing", "tracing/otlp"}, importing: "go.opentelemetry.io/", reason: "one package knows what spans are"},
+	{importer: "examples/hsm-cluster", importing: module, reason: "programs of elsewhere can import nothing of ours"},
 	{importer: "*", importing: "unsafe", except: []string{"pkcs11"}, reason: "nothing here needs it"},
 }
 

@@ -112,7 +112,9 @@ func (c *call) login(ctx context.Context, in *cloudhsmapi.LoginRequest) (*cloudh
 		if rec, err = c.reachable(r, in.ClusterID); err != nil {
 			return err
 		}
-		table, err = c.s.readUsers(r, rec.usersPath())
+		if table, err = c.s.readUsers(r, rec.usersPath()); err == nil && !table.activated() {
+			err = onWire(errNotActivated)
+		}
 		return err
 	})
 	if err != nil {
@@ -241,8 +243,8 @@ func (c *call) listUsers(ctx context.Context, in *cloudhsmapi.ListUsersRequest) 
 	return &cloudhsmapi.ListUsersResponse{Users: table.list(idsOf(rec.active()))}, nil
 }
 
-// changePassword changes the user's own password, by the old one; or that of another user, for an admin. The
-// kmsuser's is not changed while a key store uses it: the store would lose its HSMs one by one.
+// changePassword changes the user's own password, by the old one; or that of another user, for an admin. A key
+// store that is logged in as the kmsuser stays so, and is refused when it logs in the next time.
 func (c *call) changePassword(ctx context.Context, in *cloudhsmapi.ChangePasswordRequest) (*cloudhsmapi.ChangePasswordResponse, error) {
 	by, rec, err := c.within(ctx, in.SessionID)
 	if err != nil {
