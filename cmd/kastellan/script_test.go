@@ -21,6 +21,24 @@ func TestMain(m *testing.M) {
 // awsCLI finds the AWS CLI.
 var awsCLI = sync.OnceValues(func() (string, error) { return exec.LookPath("aws") })
 
+// readsEndpoint tells whether the AWS CLI reads AWS_ENDPOINT_URL, which counts where it calls a service by
+// itself. It is asked on several lines, and the CLI takes a second for an answer.
+var readsEndpoint = sync.OnceValue(func() bool {
+	aws, err := awsCLI()
+	if err != nil {
+		return false
+	}
+	text, err := exec.Command(aws, "--version").Output()
+	if err != nil {
+		return false
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(string(text), "aws-cli/%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major == 1 && minor >= 29 || major == 2 && minor >= 13 || major > 2
+})
+
 // toldEndpoint is an AWS CLI of which every version asks the server: those before 1.29 and 2.13, Debian's among them, do
 // not read the variable and would call AWS.
 const toldEndpoint = "#!/bin/sh\nexec %q --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"\n"
@@ -40,7 +58,7 @@ func addAWSCLI(env *testscript.Env) error {
 }
 
 // TestScripts runs the program as people do. Conditions: [softhsm] is true where HSM
-// key stores work, [awscli] where the AWS CLI is installed.
+// key stores work, [awscli] where the AWS CLI is installed, [newawscli] where it reads AWS_ENDPOINT_URL.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -57,6 +75,8 @@ func TestScripts(t *testing.T) {
 					return true, err
 				}
 				return err == nil, nil
+			case "newawscli":
+				return readsEndpoint(), nil
 			}
 			return false, os.ErrInvalid
 		},
