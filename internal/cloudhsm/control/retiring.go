@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -108,6 +109,9 @@ func (s *Service) salvage(token *tokenRecord) error {
 		if err := s.mayLeave(rec); err != nil {
 			return err
 		}
+		if known, err := s.backedUp(ctx, rec, old); err != nil || known {
+			return err
+		}
 		return s.backUp(ctx, rec, old, nil)
 	}
 	for _, peer := range peers {
@@ -120,6 +124,38 @@ func (s *Service) salvage(token *tokenRecord) error {
 		}
 	}
 	return nil
+}
+
+// backedUp tells whether the backups that the next HSM of the cluster is filled from have all keys of a token.
+func (s *Service) backedUp(ctx context.Context, rec *clusterRecord, old *site) (bool, error) {
+	sources, err := s.sourcesOf(rec)
+	if err != nil || len(sources) == 0 {
+		return false, err
+	}
+	type name struct{ label, id string }
+	known := make(map[name]bool)
+	err = s.db.View(ctx, func(r store.Reader) error {
+		for _, b := range sources {
+			keys, err := s.loadContent(r, b)
+			if err != nil {
+				return err
+			}
+			for _, k := range keys {
+				known[name{k.Label, string(k.ID)}] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	objects, err := old.Token.ListKeys(ctx)
+	for _, o := range objects {
+		if !hsm.IsOwn(o.Label) && !known[name{o.Label, string(o.ID)}] {
+			return false, err
+		}
+	}
+	return err == nil, err
 }
 
 // mayLeave fails while an HSM is made out of backups: it might not see the one that is about to be taken.

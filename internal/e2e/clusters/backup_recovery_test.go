@@ -138,6 +138,9 @@ func TestTheLastHSMIsBackedUpBeforeItGoes(t *testing.T) {
 		t.Errorf("a cluster without HSMs: %+v", c)
 	}
 	polltest.Until(t, "the tokens to be wiped", func() bool { return len(s.tokens("a"))+len(s.tokens("b")) == 0 })
+	if all := s.backups(m.ID); len(all) != 2 {
+		t.Errorf("%d backups, want that of the activation and that of the last HSM", len(all))
+	}
 	s.HSM(m.ID, "b")
 	polltest.Until(t, "the keys to be back", func() bool { return s.opens(sealed, "a secret") })
 }

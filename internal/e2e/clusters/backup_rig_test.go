@@ -1,10 +1,15 @@
 package clusters_test
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,10 +20,14 @@ import (
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/cloudhsm/control"
+	"kastellan.dev/internal/cloudhsm/rack"
 	"kastellan.dev/internal/config"
 	"kastellan.dev/internal/kastellantest"
 	"kastellan.dev/internal/polltest"
+	"kastellan.dev/internal/secret"
+	"kastellan.dev/internal/store"
 )
 
 const day = 24 * time.Hour
@@ -28,12 +37,13 @@ type site struct {
 	*kastellantest.Server
 	t       *testing.T
 	forward *atomic.Int64
+	plane   *atomic.Pointer[control.Config] // as it was last started
 }
 
 // newSite starts a server with pools in the zones of Region, changed by options.
 func newSite(t *testing.T, letters string, change ...func(*kastellantest.Options)) *site {
 	t.Helper()
-	s := &site{t: t, forward: new(atomic.Int64)}
+	s := &site{t: t, forward: new(atomic.Int64), plane: new(atomic.Pointer[control.Config])}
 	o := kastellantest.WithPools(t, letters)
 	tune := o.Control
 	o.Control = func(cfg *control.Config) {
@@ -42,6 +52,10 @@ func newSite(t *testing.T, letters string, change ...func(*kastellantest.Options
 	}
 	for _, fn := range change {
 		fn(&o)
+	}
+	controlled(func(cfg *control.Config) { s.plane.Store(new(*cfg)) })(&o)
+	if os.Getenv("DBG") != "" {
+		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	s.Server = kastellantest.Start(t, o)
 	return s
@@ -214,4 +228,108 @@ func (s *site) failure(store string) types.ConnectionErrorCodeType {
 func (s *site) move(store, cluster string) error {
 	_, err := s.Client(admin).UpdateCustomKeyStore(s.t.Context(), &awskms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &store, CloudHsmClusterId: &cluster})
 	return err
+}
+
+// clusterKeys are the ids of the clusters whose cluster keys the backup HSM has.
+func (s *site) clusterKeys() (ids []string) {
+	s.t.Helper()
+	for _, label := range s.labels(vault) {
+		if id, ok := strings.CutPrefix(label, "kastellan cluster key "); ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func isInvalid(err error) bool {
+	var of *hsmtypes.CloudHsmInvalidRequestException
+	return errors.As(err, &of)
+}
+
+func isNotFound(err error) bool {
+	var of *hsmtypes.CloudHsmResourceNotFoundException
+	return errors.As(err, &of)
+}
+
+// auditLog keeps what is recorded.
+type auditLog struct {
+	mu      sync.Mutex
+	records []*audit.Record
+}
+
+// Write implements audit.Writer.
+func (l *auditLog) Write(_ context.Context, r *audit.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records = append(l.records, r)
+	return nil
+}
+
+// count counts the events of a cluster that failed, or did not.
+func (l *auditLog) count(event, cluster string, failed bool) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.records {
+		if r.EventName == event && (r.ErrorCode != "") == failed && r.ServiceEventDetails["clusterId"] == cluster {
+			n++
+		}
+	}
+	return n
+}
+
+// open opens the token of the first HSM in a pool, as the server itself has it open.
+func (s *site) open(pool string) *rack.Shared {
+	s.t.Helper()
+	plane := s.plane.Load()
+	var at string
+	var record struct {
+		Placement rack.Placement
+		HSM       string
+		PINs      []byte
+	}
+	err := plane.Store.View(s.t.Context(), func(r store.Reader) error {
+		for entry, err := range r.Scan("cloudhsm-token/" + pool + "/") {
+			if err != nil {
+				return err
+			}
+			at = entry.Key
+			return json.Unmarshal(entry.Value, &record)
+		}
+		return errors.New("there is none")
+	})
+	if err != nil {
+		s.t.Fatalf("finding a token of %s: %v", pool, err)
+	}
+	text, err := plane.Sealer.Open("cloudhsm token pins", at, record.PINs)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var pins struct{ SO, User string }
+	if err := json.Unmarshal(text, &pins); err != nil {
+		s.t.Fatal(err)
+	}
+	found, err := plane.Pools.Reach(record.Placement, rack.PINs{User: secret.NewText(pins.User)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	shared, err := plane.Rack.Open(s.t.Context(), rack.HSM{ID: record.HSM, Config: found.Config, PIN: found.PIN}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return shared
+}
+
+// labels are those of the keys on the first token of a pool.
+func (s *site) labels(pool string) (labels []string) {
+	s.t.Helper()
+	token := s.open(pool)
+	defer token.Close()
+	keys, err := token.ListKeys(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, k := range keys {
+		labels = append(labels, k.Label)
+	}
+	return labels
 }

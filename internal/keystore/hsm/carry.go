@@ -93,7 +93,7 @@ func (s *stay) inventory(ctx context.Context) (inventory, error) {
 	}
 	out := make(inventory)
 	for _, o := range objects {
-		if !isOwn(o.Label) {
+		if !IsOwn(o.Label) {
 			name := keyName{o.Label, string(o.ID)}
 			out[name] = append(out[name], o.Handle)
 		}
@@ -178,7 +178,7 @@ func (s *stay) seal(ctx context.Context, key pkcs11.Object) (w WrappedKey, porta
 // admit makes a key of what seal gave, unless the HSM has it, and destroys it again if it
 // does not give the known answer. have is brought up to date.
 func (s *stay) admit(ctx context.Context, w WrappedKey, have inventory) (made bool, err error) {
-	if isOwn(w.Label) {
+	if IsOwn(w.Label) {
 		return false, errReserved
 	}
 	name := keyName{w.Label, string(w.ID)}

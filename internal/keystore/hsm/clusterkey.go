@@ -18,8 +18,8 @@ const (
 // ClusterKeyLabel is the label of a cluster's cluster key on its HSMs, for who marks it trusted there.
 func ClusterKeyLabel(clusterID string) string { return clusterKeyPrefix + clusterID }
 
-// isOwn tells the keys by which keys are carried from those that are carried.
-func isOwn(label string) bool {
+// IsOwn tells by the label the keys by which keys are carried from those that are carried.
+func IsOwn(label string) bool {
 	return label == probeLabel || strings.HasPrefix(label, clusterKeyPrefix)
 }
 
