@@ -150,7 +150,8 @@ func (s *Service) backedUp(ctx context.Context, rec *clusterRecord, old *site) (
 		return nil
 	})
 	if err != nil {
-		return false, err
+		s.log.Error("a backup cannot be read; another one is taken", "cluster", rec.ID, "error", err)
+		return false, nil
 	}
 	objects, err := old.Token.ListKeys(ctx)
 	for _, o := range objects {

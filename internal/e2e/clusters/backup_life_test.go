@@ -56,6 +56,7 @@ func TestBackupsComeDailyAndGoWithTime(t *testing.T) {
 	}
 
 	s.deleteHSM(m.ID, m.HSMs[0])
+	polltest.Until(t, "its token to be wiped", func() bool { return len(s.tokens("a")) == 0 })
 	if _, err := client.DeleteCluster(t.Context(), &cloudhsmv2.DeleteClusterInput{ClusterId: &m.ID}); err != nil {
 		t.Fatal(err)
 	}
@@ -151,6 +152,7 @@ func TestABackupStaysWhileAClusterWaitsForItsKeys(t *testing.T) {
 	b := s.backup(m.ID)
 	id := s.clusterFrom(*b.BackupId, "b")
 	s.deleteHSM(m.ID, m.HSMs[0])
+	polltest.Until(t, "its token to be wiped", func() bool { return len(s.tokens("a")) == 0 })
 	last := s.backup(m.ID, b)
 	s.deleteBackups(m.ID)
 	if _, err := s.CloudHSM(admin).DeleteCluster(t.Context(), &cloudhsmv2.DeleteClusterInput{ClusterId: &m.ID}); err != nil {
@@ -191,6 +193,7 @@ func TestAClusterKeyGoesWithTheLastThatNeedsIt(t *testing.T) {
 		t.Fatalf("the copies: %+v, %v", copies, err)
 	}
 	s.deleteHSM(m.ID, m.HSMs[0])
+	polltest.Until(t, "its token to be wiped", func() bool { return len(s.tokens("a")) == 0 })
 	s.deleteBackups(m.ID)
 	s.pass(8 * day)
 	polltest.Until(t, "the backups to go", func() bool { return len(s.backups(m.ID)) == 0 })
@@ -226,6 +229,7 @@ func TestTheKeyOfAClusterWithoutBackupsGoesWithIt(t *testing.T) {
 	m := s.Ready("a")
 	s.backup(m.ID)
 	s.deleteHSM(m.ID, m.HSMs[0])
+	polltest.Until(t, "its token to be wiped", func() bool { return len(s.tokens("a")) == 0 })
 	s.deleteBackups(m.ID)
 	s.pass(8 * day)
 	polltest.Until(t, "the backups to go", func() bool { return len(s.backups(m.ID)) == 0 })

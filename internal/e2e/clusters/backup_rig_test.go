@@ -333,3 +333,12 @@ func (s *site) labels(pool string) (labels []string) {
 	}
 	return labels
 }
+
+func readAll(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
