@@ -232,6 +232,7 @@ func (s *Service) moveOn(rec *clusterRecord, to cloudhsmapi.ClusterState, why st
 	})
 	if err == nil {
 		s.log.Info("an HSM cluster has changed its state", "cluster", rec.ID, "state", to, "after", why)
+		s.fault("cluster " + string(to))
 		s.changed(rec.ID)
 		s.kick()
 	}
