@@ -127,6 +127,13 @@ func takenIn(r store.Reader, subnet string) (map[netip.Addr]bool, error) {
 	return taken, nil
 }
 
+func placements(tokens []*tokenRecord) (taken []rack.Placement) {
+	for _, t := range tokens {
+		taken = append(taken, t.Placement)
+	}
+	return taken
+}
+
 var errNoPools = errors.New("no pools are configured (hsm.pools)")
 
 // takeToken takes a token of a pool for an HSM. It is that HSM's until it has been wiped.
@@ -139,11 +146,7 @@ func (s *Service) takeToken(tx store.Tx, rec *clusterRecord, h *hsmRecord) (rack
 	if err != nil {
 		return rack.Placement{}, err
 	}
-	taken := make([]rack.Placement, 0, len(all))
-	for _, t := range all {
-		taken = append(taken, t.Placement)
-	}
-	at, err := s.pools.Choose(h.Zone, h.Type, taken)
+	at, err := s.pools.Choose(h.Zone, h.Type, placements(all))
 	if err != nil {
 		return at, none.Because(err)
 	}

@@ -67,7 +67,11 @@ func (s *Service) vaultToken(ctx context.Context) (token *tokenRecord, err error
 		if token, err = s.vaultOnRecord(tx); err != nil || token != nil {
 			return err
 		}
-		at, err := s.pools.ChooseIn(s.vaultIn, nil)
+		all, err := scan[tokenRecord](tx, tokenPrefix) // also what HSMs have, and what a backup HSM of another name has
+		if err != nil {
+			return err
+		}
+		at, err := s.pools.ChooseIn(s.vaultIn, placements(all))
 		if err != nil {
 			return err
 		}
