@@ -88,6 +88,7 @@ type tokenRecord struct {
 	Cluster   string // the storage key of the cluster it was taken for
 	HSM       string
 	PINs      []byte // sealed
+	Identity  string `json:",omitempty"` // the device, if it is known
 	Filled    bool   `json:",omitempty"` // there have been keys on it
 	// Wiping: no HSM has it any more. Before it is wiped, keys that only it has are saved.
 	Wiping bool `json:",omitempty"`

@@ -38,7 +38,7 @@ func (s *Service) openVault(ctx context.Context) (*vault, error) {
 	}
 	at, err := s.pools.Reach(token.Placement, pins)
 	if !token.Filled {
-		at, err = s.pools.Prepare(ctx, token.Placement, vaultHSM, pins)
+		at, err = s.prepareToken(ctx, token, vaultHSM, pins)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reaching the backup HSM: %w", err)
