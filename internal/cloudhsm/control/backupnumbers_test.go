@@ -111,3 +111,28 @@ func TestBackupHSMTakesNoTokenThatIsTaken(t *testing.T) {
 		t.Errorf("it took %v, %v", at, err)
 	}
 }
+
+// TestBackupHSMIsOpenedByManyAtATime: while it does not answer, one cluster's work must not wait for another's.
+func TestBackupHSMIsOpenedByManyAtATime(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	first, err := b.openVault(t.Context())
+	must(t, err)
+	must(t, first.shared.Close())
+	b.vaultTurn.Lock()
+	defer b.vaultTurn.Unlock()
+	opened := make(chan error, 1)
+	go func() {
+		again, err := b.openVault(t.Context())
+		if err == nil {
+			err = again.shared.Close()
+		}
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		must(t, err)
+	case <-time.After(time.Minute):
+		t.Fatal("it waits")
+	}
+}

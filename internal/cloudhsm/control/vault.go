@@ -26,9 +26,12 @@ func (s *Service) openVault(ctx context.Context) (*vault, error) {
 	if s.vaultIn == "" || s.pools == nil {
 		return nil, errNoVault
 	}
-	s.vaultTurn.Lock()
-	defer s.vaultTurn.Unlock()
 	token, err := s.vaultToken(ctx)
+	if err == nil && !token.Filled {
+		s.vaultTurn.Lock()
+		defer s.vaultTurn.Unlock()
+		token, err = s.vaultToken(ctx) // somebody else may have initialised it meanwhile
+	}
 	if err != nil {
 		return nil, fmt.Errorf("finding the backup HSM: %w", err)
 	}
