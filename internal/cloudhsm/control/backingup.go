@@ -21,6 +21,10 @@ func (s *Service) backUpIfDue(rec *clusterRecord) error {
 	if err != nil || !due {
 		return err
 	}
+	if err := s.compare(rec); err != nil { // one HSM is backed up, which has to have the keys of all
+		s.tookBackup(rec, nil, err)
+		return fmt.Errorf("backing %s up: %w", rec.ID, err)
+	}
 	ctx, cancel := s.carrying()
 	defer cancel()
 	active, failure := s.openActive(ctx, rec, "")
@@ -39,7 +43,7 @@ func (s *Service) backupDue(rec *clusterRecord) (due bool, err error) {
 			return err
 		}
 		vault, err := s.vaultOnRecord(r)
-		due = s.now().Sub(latest.Created) >= s.timing.Backup || vault == nil || latest.Vault != vault.Placement
+		due = s.now().Sub(latest.Created).Abs() >= s.timing.Backup || vault == nil || latest.Vault != vault.Placement
 		return err
 	})
 	return due, err
@@ -78,7 +82,13 @@ func (s *Service) take(ctx context.Context, b *backupRecord, rec *clusterRecord,
 	}
 	defer vault.shared.Close()
 	b.Vault = vault.at
-	if _, err := s.db.Update(ctx, func(tx store.Tx) error { return save(tx, b.path(), b) }); err != nil {
+	_, err = s.db.Update(ctx, func(tx store.Tx) (err error) {
+		if b.Number, err = nextNumber(tx, rec); err != nil {
+			return err
+		}
+		return save(tx, b.path(), b)
+	})
+	if err != nil {
 		return err
 	}
 	s.fault("backup begun")
@@ -90,6 +100,17 @@ func (s *Service) take(ctx context.Context, b *backupRecord, rec *clusterRecord,
 		s.dropBackup(b)
 	}
 	return err
+}
+
+// nextNumber is higher than those of all backups of a cluster.
+func nextNumber(r store.Reader, rec *clusterRecord) (n uint64, err error) {
+	all, err := scan[backupRecord](r, path(backupPrefix, rec.Account, rec.Region, ""))
+	for _, b := range all {
+		if b.Cluster == rec.ID {
+			n = max(n, b.Number)
+		}
+	}
+	return n + 1, err
 }
 
 // completeBackup puts what a backup has on record, all of it at once.

@@ -45,8 +45,12 @@ func (c *call) createCluster(ctx context.Context, in *cloudhsmapi.CreateClusterR
 		if slices.ContainsFunc(existing, func(other *clusterRecord) bool { return other.ID == rec.ID }) {
 			rec.ID = newID(cloudhsmapi.ResourceCluster)
 		}
-		if n := len(existing) - len(deleted(existing)); n >= c.s.quotas.Clusters {
+		gone := deleted(existing)
+		if n := len(existing) - len(gone); n >= c.s.quotas.Clusters {
 			return invalid("The account has %d clusters in this Region; the limit is %d.", n, c.s.quotas.Clusters)
+		}
+		if err := forgetOldest(tx, gone); err != nil {
+			return err
 		}
 		if in.SourceBackupID != "" {
 			if err := c.fromBackup(tx, rec, in); err != nil {
@@ -70,6 +74,20 @@ func deleted(all []*clusterRecord) (gone []*clusterRecord) {
 		}
 	}
 	return gone
+}
+
+// mostDeleted is how many clusters of an account in a Region linger that were deleted: whoever makes and deletes
+// them in a loop would fill the store.
+const mostDeleted = 100
+
+func forgetOldest(tx store.Tx, gone []*clusterRecord) error {
+	slices.SortFunc(gone, func(a, b *clusterRecord) int { return b.Deleted.Compare(a.Deleted) })
+	for _, rec := range gone[min(len(gone), mostDeleted):] {
+		if err := tx.Delete(rec.path()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newCluster is the cluster that a request describes, but for its source.

@@ -127,6 +127,50 @@ func takenIn(r store.Reader, subnet string) (map[netip.Addr]bool, error) {
 	return taken, nil
 }
 
+// prepareToken initialises a token, unless it is for certain the device of another one on record: URIs can name one token in
+// several ways, and the keys on it would be gone.
+func (s *Service) prepareToken(ctx context.Context, token *tokenRecord, label string, pins rack.PINs) (rack.Prepared, error) {
+	identity, err := s.pools.Identity(ctx, token.Placement)
+	if err != nil {
+		return rack.Prepared{}, err
+	}
+	if identity != "" {
+		if err := s.claim(ctx, token, identity); err != nil {
+			return rack.Prepared{}, err
+		}
+	}
+	return s.pools.Prepare(ctx, token.Placement, label, pins)
+}
+
+func (s *Service) claim(ctx context.Context, token *tokenRecord, identity string) error {
+	_, err := s.db.Update(ctx, func(tx store.Tx) error {
+		all, err := scan[tokenRecord](tx, tokenPrefix)
+		if err != nil {
+			return err
+		}
+		for _, other := range all {
+			switch {
+			case other.Placement == token.Placement:
+				other.Identity = identity
+				if err := save(tx, other.path(), other); err != nil {
+					return err
+				}
+			case other.Identity == identity:
+				return fmt.Errorf("a token of the pool %s is the one of %s in the pool %s: two URIs name it", token.Placement.Pool, other.HSM, other.Placement.Pool)
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+func placements(tokens []*tokenRecord) (taken []rack.Placement) {
+	for _, t := range tokens {
+		taken = append(taken, t.Placement)
+	}
+	return taken
+}
+
 var errNoPools = errors.New("no pools are configured (hsm.pools)")
 
 // takeToken takes a token of a pool for an HSM. It is that HSM's until it has been wiped.
@@ -139,11 +183,7 @@ func (s *Service) takeToken(tx store.Tx, rec *clusterRecord, h *hsmRecord) (rack
 	if err != nil {
 		return rack.Placement{}, err
 	}
-	taken := make([]rack.Placement, 0, len(all))
-	for _, t := range all {
-		taken = append(taken, t.Placement)
-	}
-	at, err := s.pools.Choose(h.Zone, h.Type, taken)
+	at, err := s.pools.Choose(h.Zone, h.Type, placements(all))
 	if err != nil {
 		return at, none.Because(err)
 	}

@@ -70,7 +70,7 @@ func (s *Service) prepare(ctx context.Context, rec *clusterRecord, h *hsmRecord)
 	if err != nil {
 		return nil, err
 	}
-	prepared, err := s.pools.Prepare(ctx, h.Token, h.ID, pins)
+	prepared, err := s.prepareToken(ctx, token, h.ID, pins)
 	if err != nil {
 		return nil, fmt.Errorf("preparing a token of the pool %s: %w", h.Token.Pool, err)
 	}

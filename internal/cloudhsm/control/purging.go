@@ -1,11 +1,9 @@
 package control
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"kastellan.dev/internal/audit"
@@ -43,7 +41,8 @@ func (s *Service) tendBackup(b *backupRecord) error {
 	return nil
 }
 
-// outlived tells whether a backup is older than its cluster's backups are kept, and is not the last one.
+// outlived tells whether a backup is older than its cluster's backups are kept, and is not the last one, nor one of those
+// that the next HSM is filled from while there is none.
 func (s *Service) outlived(b *backupRecord) (old bool, err error) {
 	if b.NeverExpires || s.now().Sub(b.keptSince()) < minRetention*24*time.Hour {
 		return false, nil
@@ -56,6 +55,9 @@ func (s *Service) outlived(b *backupRecord) (old bool, err error) {
 		}
 		if rec != nil {
 			days = rec.RetentionDays
+			if b.isOf(rec) && !rec.Waned.IsZero() && !b.Created.Before(rec.Waned) {
+				return nil
+			}
 		}
 		if s.now().Sub(b.keptSince()) < time.Duration(days)*24*time.Hour {
 			return nil
@@ -77,17 +79,12 @@ func (b *backupRecord) keptSince() time.Time {
 	return b.Created
 }
 
-// youngerThan orders the backups of a cluster in a Region, copies of the same one among them.
-func (b *backupRecord) youngerThan(other *backupRecord) bool {
-	return cmp.Or(b.Created.Compare(other.Created), b.Copied.Compare(other.Copied), strings.Compare(b.ID, other.ID)) > 0
-}
-
 // purge deletes a backup for good; with the last thing that is wrapped under a cluster key, the
 // backup HSM's copy of that goes too.
 func (s *Service) purge(b *backupRecord) error {
 	_, err := s.db.Update(s.ctx, func(tx store.Tx) error {
 		now, err := load[backupRecord](tx, b.path())
-		if err != nil || now == nil || now.State != b.State {
+		if err != nil || now == nil || now.State != b.State || now.NeverExpires != b.NeverExpires || !now.Deletes.Equal(b.Deletes) {
 			return errors.Join(errGone, err)
 		}
 		if needed, err := neededAsSource(tx, b); err != nil || needed {

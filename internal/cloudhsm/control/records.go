@@ -1,9 +1,11 @@
 package control
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"kastellan.dev/internal/cloudhsm"
@@ -86,6 +88,7 @@ type tokenRecord struct {
 	Cluster   string // the storage key of the cluster it was taken for
 	HSM       string
 	PINs      []byte // sealed
+	Identity  string `json:",omitempty"` // the device, if it is known
 	Filled    bool   `json:",omitempty"` // there have been keys on it
 	// Wiping: no HSM has it any more. Before it is wiped, keys that only it has are saved.
 	Wiping bool `json:",omitempty"`
@@ -104,6 +107,7 @@ type backupRecord struct {
 
 	Maker         string // the process that takes it; of CREATE_IN_PROGRESS ones
 	Cluster       string // the id of the cluster whose keys these are
+	Number        uint64 // the younger one has the higher one, whatever the clock said; of the cluster's, and of their copies
 	RetentionDays int    // of the cluster; counts when that is gone
 	SourceCluster string `json:",omitempty"` // of a copy
 	SourceBackup  string `json:",omitempty"`
@@ -123,6 +127,11 @@ type backupRecord struct {
 	Chunks       int    // how many records the keys are in
 	Keys         int
 	Vault        rack.Placement // the backup HSM that has got the cluster key
+}
+
+// youngerThan orders the backups of a cluster in a Region, copies of the same one among them.
+func (b *backupRecord) youngerThan(other *backupRecord) bool {
+	return cmp.Or(cmp.Compare(b.Number, other.Number), b.Copied.Compare(other.Copied), strings.Compare(b.ID, other.ID)) > 0
 }
 
 // forgetRecord says that the backup HSM's copy of a cluster key is to be destroyed.

@@ -24,7 +24,7 @@ func (s *Service) latest(rec *clusterRecord) (latest *backupRecord, err error) {
 func latestIn(r store.Reader, rec *clusterRecord) (latest *backupRecord, err error) {
 	all, err := scan[backupRecord](r, path(backupPrefix, rec.Account, rec.Region, ""))
 	for _, b := range all {
-		if b.isOf(rec) && (latest == nil || b.Created.After(latest.Created)) {
+		if b.isOf(rec) && (latest == nil || b.youngerThan(latest)) {
 			latest = b
 		}
 	}

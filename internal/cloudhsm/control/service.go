@@ -117,7 +117,7 @@ type Service struct {
 	tending  *tending
 	metrics  *metrics
 
-	vaultTurn sync.Mutex // held by who opens the backup HSM
+	vaultTurn sync.Mutex // held by who initialises the backup HSM
 	addresses sync.Mutex // held by who takes an address of a subnet, from counting those that are free until it is on record
 
 	ctx    context.Context // ends with the service; for work behind the calls

@@ -26,9 +26,12 @@ func (s *Service) openVault(ctx context.Context) (*vault, error) {
 	if s.vaultIn == "" || s.pools == nil {
 		return nil, errNoVault
 	}
-	s.vaultTurn.Lock()
-	defer s.vaultTurn.Unlock()
 	token, err := s.vaultToken(ctx)
+	if err == nil && !token.Filled {
+		s.vaultTurn.Lock()
+		defer s.vaultTurn.Unlock()
+		token, err = s.vaultToken(ctx) // somebody else may have initialised it meanwhile
+	}
 	if err != nil {
 		return nil, fmt.Errorf("finding the backup HSM: %w", err)
 	}
@@ -38,7 +41,7 @@ func (s *Service) openVault(ctx context.Context) (*vault, error) {
 	}
 	at, err := s.pools.Reach(token.Placement, pins)
 	if !token.Filled {
-		at, err = s.pools.Prepare(ctx, token.Placement, vaultHSM, pins)
+		at, err = s.prepareToken(ctx, token, vaultHSM, pins)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reaching the backup HSM: %w", err)
@@ -67,7 +70,11 @@ func (s *Service) vaultToken(ctx context.Context) (token *tokenRecord, err error
 		if token, err = s.vaultOnRecord(tx); err != nil || token != nil {
 			return err
 		}
-		at, err := s.pools.ChooseIn(s.vaultIn, nil)
+		all, err := scan[tokenRecord](tx, tokenPrefix) // also what HSMs have, and what a backup HSM of another name has
+		if err != nil {
+			return err
+		}
+		at, err := s.pools.ChooseIn(s.vaultIn, placements(all))
 		if err != nil {
 			return err
 		}

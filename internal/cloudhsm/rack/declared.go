@@ -39,6 +39,19 @@ func (t *DeclaredToken) wipe(ctx context.Context) error {
 	return t.empty(ctx, t.label(wipedLabel), secret.Text{})
 }
 
+func (t *DeclaredToken) identity(ctx context.Context) string {
+	token, err := pkcs11.Open(ctx, t.Config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return ""
+	}
+	defer token.Close()
+	info, err := token.Info(ctx)
+	if err != nil || info.Serial == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q %q %q", info.Manufacturer, info.Model, info.Serial)
+}
+
 func (t *DeclaredToken) vanished(error) bool { return false }
 
 // empty leaves no object in the token. If the security officer does it, the user has the PIN then, or none.

@@ -323,6 +323,20 @@ func (p *Pools) Prepare(ctx context.Context, at Placement, label string, pins PI
 	return prepared, nil
 }
 
+// Identity tells which device a token is that there was already, by its maker's name, model and serial number: two URIs may
+// name one. It is empty for a token that the pool makes, and for one that does not answer, such as one that was never initialised.
+func (p *Pools) Identity(ctx context.Context, at Placement) (string, error) {
+	s, err := p.find(at)
+	if err != nil {
+		return "", err
+	}
+	t, declared := s.(*DeclaredToken)
+	if !declared {
+		return "", nil
+	}
+	return t.identity(ctx), nil
+}
+
 // Reach tells how to open a token that was prepared with the PINs, without touching it. Info is empty.
 // It fails with ErrNotPrepared where that can be seen.
 func (p *Pools) Reach(at Placement, pins PINs) (Prepared, error) {

@@ -53,8 +53,15 @@ type Config struct {
 type Rack struct {
 	open func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error)
 
-	mu   sync.Mutex
-	bays map[string]*bay // by HSM.key
+	mu      sync.Mutex
+	bays    map[string]*bay    // by HSM.key
+	refused map[string]refused // of HSMs that were removed, by HSM.key
+}
+
+// refused is how often in a row a token has refused a PIN.
+type refused struct {
+	pin   secret.Text
+	times int
 }
 
 // New makes an empty rack.
@@ -62,7 +69,7 @@ func New(cfg Config) *Rack {
 	if cfg.Open == nil {
 		cfg.Open = pkcs11.Open
 	}
-	return &Rack{open: cfg.Open, bays: make(map[string]*bay)}
+	return &Rack{open: cfg.Open, bays: make(map[string]*bay), refused: make(map[string]refused)}
 }
 
 // Open gives a handle of the HSM's token, whose user is logged in. The token is opened for the first
@@ -85,6 +92,10 @@ func (r *Rack) take(hsm HSM, log *slog.Logger) *bay {
 	b := r.bays[key]
 	if b == nil || b.users == 0 && !b.hsm.PIN.Equal(hsm.PIN) {
 		b = newBay(hsm, r.open, log.With("hsm", hsm.ID))
+		if before := r.refused[key]; before.pin.Equal(hsm.PIN) {
+			b.refusals = before.times
+		}
+		delete(r.refused, key)
 		r.bays[key] = b
 	}
 	b.users++
@@ -114,5 +125,12 @@ func (r *Rack) Remove(hsm HSM) error {
 		return nil
 	}
 	b.removed.Store(true)
-	return b.close(func() bool { return true })
+	times := 0
+	err := b.close(func() bool { times = b.refusals; return true })
+	if times > 0 { // whoever opens it again goes on counting, or the token's user would be locked
+		r.mu.Lock()
+		r.refused[hsm.key()] = refused{b.hsm.PIN, times}
+		r.mu.Unlock()
+	}
+	return err
 }

@@ -288,6 +288,14 @@ func TestATokenThatRefusesThePINIsNotAskedUntilItLocks(t *testing.T) {
 			t.Error("it can be taken for what a user's PIN met")
 		}
 	}
+	for range 5 { // as for a token that is to be wiped, and cannot be opened
+		if err := r.Remove(hsm); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Open(testContext(t), hsm, discard); !errors.Is(err, rack.ErrPIN) {
+			t.Fatalf("the error is %v", err)
+		}
+	}
 	if n := faults.Calls(t, "C_Login"); n != 3 {
 		t.Errorf("the token was asked %d times", n)
 	}
