@@ -117,7 +117,7 @@ func (s *Service) fill(ctx context.Context, rec *clusterRecord, made *site) erro
 		}
 		return err
 	}
-	if !rec.works() && rec.SourceBackup == "" { // it was never activated, so it has no users and no keys
+	if !rec.works() && rec.SourceBackup == "" && !rec.degraded() { // it was never activated, so it has no users and no keys
 		return hsm.Establish(ctx, rec.ID, []hsm.Site{made.Site}, s.log)
 	}
 	return errors.New("no HSM of the cluster is active to copy its keys from, and there is no backup")

@@ -20,3 +20,24 @@ func TestHSMsMadeInOneLookShareAClusterKey(t *testing.T) {
 	}
 	b.alike(at)
 }
+
+// TestLostHSMIsWaitedForBeforeThereIsABackup: a cluster that was never activated has no backup, and its only HSM is lost. Another
+// one with a cluster key of its own could never be brought together with it.
+func TestLostHSMIsWaitedForBeforeThereIsABackup(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	at := b.newCluster(cloudhsmapi.ClusterUninitialized)
+	first := b.active(at)
+	back := b.lose(at, first)
+	b.degradeNow(at, first)
+	second := b.ask(at)
+	rec := b.read(at)
+	if err := b.makeHSM(rec, rec.hsm(second)); err == nil {
+		t.Error("a second cluster key was made")
+	}
+	back()
+	b.checkHealth(b.read(at))
+	rec = b.read(at)
+	must(t, b.makeHSM(rec, rec.hsm(second)))
+	b.alike(at)
+}

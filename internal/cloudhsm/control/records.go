@@ -179,6 +179,11 @@ func (c *clusterRecord) wane(now time.Time) {
 	}
 }
 
+// degraded tells whether an HSM is lost: it has a cluster key, and may be back.
+func (c *clusterRecord) degraded() bool {
+	return slices.ContainsFunc(c.HSMs, func(h hsmRecord) bool { return h.State == cloudhsmapi.HsmDegraded })
+}
+
 // works tells whether the cluster has been activated, whatever happens to its HSMs.
 func (c *clusterRecord) works() bool {
 	switch c.State {
@@ -191,8 +196,7 @@ func (c *clusterRecord) works() bool {
 
 // shownState is the state that callers see: that HSMs are lost is not on record for the cluster.
 func (c *clusterRecord) shownState() cloudhsmapi.ClusterState {
-	degraded := slices.ContainsFunc(c.HSMs, func(h hsmRecord) bool { return h.State == cloudhsmapi.HsmDegraded })
-	if c.State == cloudhsmapi.ClusterActive && degraded {
+	if c.State == cloudhsmapi.ClusterActive && c.degraded() {
 		return cloudhsmapi.ClusterDegraded
 	}
 	return c.State
