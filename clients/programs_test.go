@@ -102,8 +102,8 @@ func TestAWSCLI(t *testing.T) {
 		t.Errorf("%v", grants)
 	}
 	run("retire-grant", "--grant-token", grant["GrantToken"].(string))
-	run("enable-key-rotation", "--key-id", id, "--rotation-period-in-days", "90")
-	if status := run("get-key-rotation-status", "--key-id", id); status["KeyRotationEnabled"] != true || status["RotationPeriodInDays"] != 90.0 {
+	run("enable-key-rotation", "--key-id", id) // of periods Debian's version knows nothing
+	if status := run("get-key-rotation-status", "--key-id", id); status["KeyRotationEnabled"] != true {
 		t.Errorf("%v", status)
 	}
 	if use := run("describe-key", "--key-id", "alias/day")["KeyMetadata"].(map[string]any); use["KeyState"] != "Enabled" {

@@ -97,8 +97,11 @@ func hsmHint(operation string, code kmsapi.Code) string {
 			return "a cluster is activated once, when it is INITIALIZED and has an HSM: DescribeClusters tells; a password has 7 to 32 characters"
 		case "Login":
 			return "the cluster must be activated and have an HSM; the kmsuser has one session at a time: disconnect the key store first"
-		case "CreateUser", "ChangePassword":
+		case "CreateUser":
 			return "a password has 7 to 32 characters, the kmsuser's letters and digits only; `kastellan hsm user list` shows who there is"
+		case "ChangePassword":
+			return "a password has 7 to 32 characters, the kmsuser's letters and digits only; while its key store is connected " +
+				"the kmsuser's is not changed: disconnect the key store first"
 		}
 	case kmsapi.UnknownOperation:
 		return "this server has no HSM clusters of its own: look at --endpoint-url"

@@ -224,10 +224,35 @@ func TestTheExampleIsValid(t *testing.T) {
 	write(t, dir, "policies/use-keys.json", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*"}]}`, 0o644)
 	write(t, dir, "kubernetes/ca.crt", string(selfSigned(t)), 0o644)
 	write(t, dir, "hsm/customerCA.crt", string(selfSigned(t)), 0o644)
+	write(t, dir, "hsm/pool-1.so", "12345678", 0o600)
+	write(t, dir, "hsm/vault.pin", "12345678", 0o600)
 	write(t, dir, "secrets/otlp", "Bearer of-the-collector", 0o600)
 	write(t, dir, "tracing/ca.pem", string(selfSigned(t)), 0o644)
 	write(t, dir, "xks/ca.pem", string(selfSigned(t)), 0o644)
 	if _, err := config.Load(write(t, dir, "kastellan.yaml", string(text), 0o644)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestThePoolsOfTheGuideAreValid takes the section out of the page.
+func TestThePoolsOfTheGuideAreValid(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, chapter, _ := strings.Cut(string(page), "## Pools of HSMs\n")
+	_, block, _ := strings.Cut(chapter, "```yaml\n")
+	section, _, found := strings.Cut(block, "```\n")
+	if !found {
+		t.Fatal("docs/operations.md shows no pools")
+	}
+	dir := folder(t)
+	write(t, dir, "pool-1.so", "12345678", 0o600)
+	write(t, dir, "vault.pin", "12345678", 0o600)
+	section = strings.ReplaceAll(strings.TrimPrefix(section, "hsm:\n"), "serial=…", "serial=01")
+	text := strings.Replace(valid, "hsm:\n", "hsm:\n"+section, 1)
+	if _, err := config.Load(write(t, dir, "kastellan.yaml", text, 0o644)); err != nil {
 		t.Error(err)
 	}
 }

@@ -245,8 +245,8 @@ func (c *call) listUsers(ctx context.Context, in *cloudhsmapi.ListUsersRequest) 
 	return &cloudhsmapi.ListUsersResponse{Users: table.list(idsOf(rec.active()))}, nil
 }
 
-// changePassword changes the user's own password, by the old one; or that of another user, for an admin. A key
-// store that is logged in as the kmsuser stays so, and is refused when it logs in the next time.
+// changePassword changes the user's own password, by the old one; or that of another user, for an admin. The
+// kmsuser's is not changed while a key store uses it: the store would lose its HSMs one by one.
 func (c *call) changePassword(ctx context.Context, in *cloudhsmapi.ChangePasswordRequest) (*cloudhsmapi.ChangePasswordResponse, error) {
 	by, rec, err := c.within(ctx, in.SessionID)
 	if err != nil {
