@@ -195,8 +195,11 @@ func (c *call) change(ctx context.Context, id string, fn func(tx store.Tx, rec *
 
 func (c *call) modifyCluster(ctx context.Context, in *cloudhsmapi.ModifyClusterRequest) (*cloudhsmapi.ModifyClusterResponse, error) {
 	rec, err := c.change(ctx, in.ClusterID, func(_ store.Tx, rec *clusterRecord) error {
-		if in.BackupRetentionPolicy == nil && in.HsmType == "" {
+		switch {
+		case in.BackupRetentionPolicy == nil && in.HsmType == "":
 			return invalid("Nothing is to be modified: give a backup retention policy, an HSM type, or both.")
+		case rec.State == cloudhsmapi.ClusterDeleteInProgress:
+			return rec.wrongState("one that is not being deleted")
 		}
 		if err := rec.keepFor(in.BackupRetentionPolicy); err != nil {
 			return err

@@ -35,6 +35,8 @@ func (c *call) reachable(r store.Reader, id string) (*clusterRecord, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case rec.State == cloudhsmapi.ClusterDeleted:
+		return nil, clusterNotFound(id)
 	case rec.State != cloudhsmapi.ClusterInitialized && !rec.works():
 		return nil, rec.wrongState("INITIALIZED or ACTIVE")
 	case len(rec.active()) == 0:
