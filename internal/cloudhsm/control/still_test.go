@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"sync"
@@ -48,7 +49,7 @@ func newStill(t *testing.T) *still {
 	must(t, err)
 	s := &still{clock: &handClock{}, db: &faultyStore{Store: db}}
 	s.clock.advance(time.Hour * 24 * 365 * 50)
-	s.Service, err = Open(Config{Store: s.db, Sealer: rootkey.Random().Direct(), Audit: s, Declared: declared, Rack: rack.New(rack.Config{}), Now: s.clock.now, PasswordRounds: 1})
+	s.Service, err = Open(Config{Store: s.db, Sealer: rootkey.Random().Direct(), Audit: s, Declared: declared, Rack: rack.New(rack.Config{}), Now: s.clock.now, PasswordRounds: 1, Logger: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	s.Close()
 	s.ctx = t.Context()
