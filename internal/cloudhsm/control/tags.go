@@ -19,13 +19,20 @@ const maxTags = 50
 func checkTags(tags []cloudhsmapi.Tag) error {
 	seen := make(map[string]bool, len(tags))
 	for _, tag := range tags {
-		switch {
-		case strings.HasPrefix(strings.ToLower(tag.Key), "aws:"):
-			return kmsapi.Errorf(cloudhsmapi.TagInvalid, "The tag key %s begins with aws:, which is reserved.", tag.Key)
-		case seen[tag.Key]:
+		if err := checkKey(tag.Key); err != nil {
+			return err
+		}
+		if seen[tag.Key] {
 			return kmsapi.Errorf(cloudhsmapi.TagInvalid, "The tag key %s is there twice.", tag.Key)
 		}
 		seen[tag.Key] = true
+	}
+	return nil
+}
+
+func checkKey(key string) error {
+	if strings.HasPrefix(strings.ToLower(key), "aws:") {
+		return kmsapi.Errorf(cloudhsmapi.TagInvalid, "The tag key %s begins with aws:, which is reserved.", key)
 	}
 	return nil
 }
@@ -72,6 +79,11 @@ func without(tags []cloudhsmapi.Tag, keys ...string) []cloudhsmapi.Tag {
 
 func (c *call) untagResource(ctx context.Context, in *cloudhsmapi.UntagResourceRequest) (*cloudhsmapi.UntagResourceResponse, error) {
 	err := c.changeTags(ctx, in.ResourceID, func(tags []cloudhsmapi.Tag) ([]cloudhsmapi.Tag, error) {
+		for _, key := range in.TagKeyList {
+			if err := checkKey(key); err != nil {
+				return nil, err
+			}
+		}
 		return without(tags, in.TagKeyList...), nil
 	})
 	if err != nil {
