@@ -133,13 +133,9 @@ func (s *Service) takeToken(tx store.Tx, rec *clusterRecord, h *hsmRecord) (rack
 	if s.pools == nil {
 		return rack.Placement{}, none.Because(errors.New("no pools are configured"))
 	}
-	all, err := scan[tokenRecord](tx, tokenPrefix)
+	taken, err := takenTokens(tx)
 	if err != nil {
 		return rack.Placement{}, err
-	}
-	taken := make([]rack.Placement, 0, len(all))
-	for _, t := range all {
-		taken = append(taken, t.Placement)
 	}
 	at, err := s.pools.Choose(h.Zone, h.Type, taken)
 	if err != nil {
@@ -150,6 +146,16 @@ func (s *Service) takeToken(tx store.Tx, rec *clusterRecord, h *hsmRecord) (rack
 		return at, err
 	}
 	return at, save(tx, token.path(), token)
+}
+
+// takenTokens are those that are not free, in all pools.
+func takenTokens(r store.Reader) ([]rack.Placement, error) {
+	all, err := scan[tokenRecord](r, tokenPrefix)
+	taken := make([]rack.Placement, 0, len(all))
+	for _, t := range all {
+		taken = append(taken, t.Placement)
+	}
+	return taken, err
 }
 
 // pinPurpose says what is sealed.

@@ -67,7 +67,11 @@ func (s *Service) vaultToken(ctx context.Context) (token *tokenRecord, err error
 		if token, err = s.vaultOnRecord(tx); err != nil || token != nil {
 			return err
 		}
-		at, err := s.pools.ChooseIn(s.vaultIn, nil)
+		taken, err := takenTokens(tx) // one that was the backup HSM under another name too: there are cluster keys on it
+		if err != nil {
+			return err
+		}
+		at, err := s.pools.ChooseIn(s.vaultIn, taken)
 		if err != nil {
 			return err
 		}
