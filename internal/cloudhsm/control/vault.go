@@ -63,6 +63,13 @@ func (s *Service) openVault(ctx context.Context) (*vault, error) {
 
 // vaultToken gives the record of the backup HSM's token, and takes one if there is none.
 func (s *Service) vaultToken(ctx context.Context) (token *tokenRecord, err error) {
+	err = s.db.View(ctx, func(r store.Reader) error {
+		token, err = s.vaultOnRecord(r)
+		return err
+	})
+	if err != nil || token != nil {
+		return token, err
+	}
 	_, err = s.db.Update(ctx, func(tx store.Tx) error {
 		if token, err = s.vaultOnRecord(tx); err != nil || token != nil {
 			return err

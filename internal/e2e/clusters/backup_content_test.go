@@ -140,7 +140,10 @@ func TestContentThatIsNotAsItWasMakesNoHSM(t *testing.T) {
 func TestABackupThatIsDamagedIsNotPassedOver(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "ab")
-	m := s.Ready("a")
+	m := s.Ready("ab")
+	s.deleteHSM(m.ID, m.HSMs[1])
+	polltest.Until(t, "its token to be wiped", func() bool { return len(s.tokens("b")) == 0 })
+	m.HSMs = m.HSMs[:1]
 	s.backup(m.ID)
 	older := s.makeKeys("pool-a", 1)
 	s.freshBackup(m.ID)
