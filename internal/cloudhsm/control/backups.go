@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"kastellan.dev/internal/cloudhsmapi"
-	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/policy"
 	"kastellan.dev/internal/store"
@@ -218,7 +217,7 @@ func (c *call) describeBackups(ctx context.Context, in *cloudhsmapi.DescribeBack
 		}
 		return b.Created.Compare(a.Created)
 	})
-	show := func(b *backupRecord) bool { return (!shared || b.sharedWith(&c.caller)) && b.passes(in.Filters) }
+	show := func(b *backupRecord) bool { return (!shared || c.shared(b)) && b.passes(in.Filters) }
 	found, next, err := page(found, show, in.MaxResults, 50, in.NextToken, within)
 	if err != nil {
 		return nil, err
@@ -235,18 +234,10 @@ func (b *backupRecord) passes(filters map[string][]string) bool {
 		passes(filters, "states", string(b.State)) && passes(filters, "neverExpires", strconv.FormatBool(b.NeverExpires))
 }
 
-// sharedWith tells whether a backup of another account is shared with the caller's.
-func (b *backupRecord) sharedWith(caller *identity.Caller) bool {
-	if b.Account == caller.Account || b.Region != caller.Region || b.State != cloudhsmapi.BackupReady || b.Policy == "" {
-		return false
-	}
-	doc, err := policy.ParseResource([]byte(b.Policy))
-	if err != nil {
-		return false
-	}
-	in := policy.Inputs{Resource: doc, Owner: b.Account}
-	root := policy.Subject{Account: caller.Account, ARN: "arn:aws:iam::" + caller.Account + ":root", Root: true}
-	return policy.Decide(&in, &policy.Request{Subject: &root, Action: "cloudhsm:DescribeBackups", Resource: b.arn()}).Decision == policy.Allow
+// shared tells whether a backup is another account's whose policy lets the caller describe it.
+func (c *call) shared(b *backupRecord) bool {
+	return b.Account != c.caller.Account && b.Region == c.caller.Region && b.State == cloudhsmapi.BackupReady && b.Policy != "" &&
+		c.permitBackup(c.op.Permission, b) == nil
 }
 
 // shown is the backup as the API describes it.

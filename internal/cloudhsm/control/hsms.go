@@ -164,13 +164,6 @@ func (s *Service) claim(ctx context.Context, token *tokenRecord, identity string
 	return err
 }
 
-func placements(tokens []*tokenRecord) (taken []rack.Placement) {
-	for _, t := range tokens {
-		taken = append(taken, t.Placement)
-	}
-	return taken
-}
-
 var errNoPools = errors.New("no pools are configured (hsm.pools)")
 
 // takeToken takes a token of a pool for an HSM. It is that HSM's until it has been wiped.
@@ -179,11 +172,11 @@ func (s *Service) takeToken(tx store.Tx, rec *clusterRecord, h *hsmRecord) (rack
 	if s.pools == nil {
 		return rack.Placement{}, none.Because(errNoPools)
 	}
-	all, err := scan[tokenRecord](tx, tokenPrefix)
+	taken, err := takenTokens(tx)
 	if err != nil {
 		return rack.Placement{}, err
 	}
-	at, err := s.pools.Choose(h.Zone, h.Type, placements(all))
+	at, err := s.pools.Choose(h.Zone, h.Type, taken)
 	if err != nil {
 		return at, none.Because(err)
 	}
@@ -192,6 +185,16 @@ func (s *Service) takeToken(tx store.Tx, rec *clusterRecord, h *hsmRecord) (rack
 		return at, err
 	}
 	return at, save(tx, token.path(), token)
+}
+
+// takenTokens are those that are not free, in all pools.
+func takenTokens(r store.Reader) ([]rack.Placement, error) {
+	all, err := scan[tokenRecord](r, tokenPrefix)
+	taken := make([]rack.Placement, 0, len(all))
+	for _, t := range all {
+		taken = append(taken, t.Placement)
+	}
+	return taken, err
 }
 
 // pinPurpose says what is sealed.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"kastellan.dev/internal/cloudhsm/rack"
 	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/store"
 )
@@ -114,13 +113,9 @@ func (s *Service) collectTokens(r store.Reader, ch chan<- prometheus.Metric) err
 	if s.pools == nil {
 		return nil
 	}
-	all, err := scan[tokenRecord](r, tokenPrefix)
+	taken, err := takenTokens(r)
 	if err != nil {
 		return err
-	}
-	taken := make([]rack.Placement, 0, len(all))
-	for _, t := range all {
-		taken = append(taken, t.Placement)
 	}
 	free := s.pools.Free(taken)
 	delete(free, s.vaultIn) // no HSM is made of the backup HSM

@@ -66,10 +66,6 @@ func (s *Service) look() error {
 	if err != nil {
 		return err
 	}
-	backups, err := s.recorded(backupPrefix)
-	if err != nil {
-		return err
-	}
 	forgotten, err := s.recorded(forgetPrefix)
 	if err != nil {
 		return err
@@ -80,13 +76,22 @@ func (s *Service) look() error {
 	for _, at := range tokens {
 		s.begin(at, func() error { return tended(s, at, s.retire) })
 	}
-	for _, at := range backups {
-		s.begin(at, func() error { return tended(s, at, s.tendBackup) })
-	}
 	for _, at := range forgotten {
 		s.begin(at, func() error { return tended(s, at, s.forgetKey) })
 	}
-	return nil
+	return s.lookAtBackups()
+}
+
+// lookAtBackups begins to look after backups, now and then: there are many, and what happens to them is a matter of days.
+func (s *Service) lookAtBackups() error {
+	if !s.tending.due("backups", s.now(), 60*s.timing.Sweep) {
+		return nil
+	}
+	backups, err := s.recorded(backupPrefix)
+	for _, at := range backups {
+		s.begin(at, func() error { return tended(s, at, s.tendBackup) })
+	}
+	return err
 }
 
 // recorded gives the storage keys below a prefix.
@@ -185,6 +190,9 @@ func (t *tending) due(what string, now time.Time, every time.Duration) bool {
 	defer t.mu.Unlock()
 	if now.Sub(t.done[what]) < every {
 		return false
+	}
+	if t.done == nil {
+		t.done = make(map[string]time.Time)
 	}
 	t.done[what] = now
 	return true

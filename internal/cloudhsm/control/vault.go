@@ -66,15 +66,22 @@ func (s *Service) openVault(ctx context.Context) (*vault, error) {
 
 // vaultToken gives the record of the backup HSM's token, and takes one if there is none.
 func (s *Service) vaultToken(ctx context.Context) (token *tokenRecord, err error) {
+	err = s.db.View(ctx, func(r store.Reader) error {
+		token, err = s.vaultOnRecord(r)
+		return err
+	})
+	if err != nil || token != nil {
+		return token, err
+	}
 	_, err = s.db.Update(ctx, func(tx store.Tx) error {
 		if token, err = s.vaultOnRecord(tx); err != nil || token != nil {
 			return err
 		}
-		all, err := scan[tokenRecord](tx, tokenPrefix) // also what HSMs have, and what a backup HSM of another name has
+		taken, err := takenTokens(tx) // one that was the backup HSM under another name too: there are cluster keys on it
 		if err != nil {
 			return err
 		}
-		at, err := s.pools.ChooseIn(s.vaultIn, placements(all))
+		at, err := s.pools.ChooseIn(s.vaultIn, taken)
 		if err != nil {
 			return err
 		}

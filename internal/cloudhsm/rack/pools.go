@@ -222,24 +222,32 @@ func (p *Pool) serves(hsmType string) bool {
 // all the same: pools are renamed, and tokens go from one to another.
 func (p *Pool) free(taken []Placement) string {
 	for _, t := range p.Tokens {
-		uri := t.Config.URI.String()
-		if !slices.ContainsFunc(taken, func(at Placement) bool { return at.Token == uri }) {
+		if uri := t.Config.URI.String(); !isTaken(uri, taken) {
 			return uri
 		}
 	}
-	if p.SoftHSM2 == nil {
-		return ""
-	}
-	made := 0
-	for _, t := range taken {
-		if t.Pool == p.Name && isMade(t.Token) {
-			made++
-		}
-	}
-	if made >= p.SoftHSM2.Tokens {
+	if p.makes(taken) == 0 {
 		return ""
 	}
 	return newName()
+}
+
+func isTaken(uri string, taken []Placement) bool {
+	return slices.ContainsFunc(taken, func(at Placement) bool { return at.Token == uri })
+}
+
+// makes tells how many tokens the pool can make on demand.
+func (p *Pool) makes(taken []Placement) int {
+	if p.SoftHSM2 == nil {
+		return 0
+	}
+	n := p.SoftHSM2.Tokens
+	for _, t := range taken {
+		if t.Pool == p.Name && isMade(t.Token) {
+			n--
+		}
+	}
+	return max(0, n)
 }
 
 // Trust has the security officer mark the secret keys with the label trusted (CKA_TRUSTED), where the officer of
@@ -259,21 +267,17 @@ func (p *Pools) Trust(ctx context.Context, at Placement, label string) (done boo
 	return true, nil
 }
 
-// Free tells by the name of each pool how many of its tokens are not taken.
+// Free tells by the name of each pool how many tokens that are not taken it has.
 func (p *Pools) Free(taken []Placement) map[string]int {
 	free := make(map[string]int, len(p.pools))
 	for i := range p.pools {
 		pool := &p.pools[i]
-		n := len(pool.Tokens)
-		if pool.SoftHSM2 != nil {
-			n += pool.SoftHSM2.Tokens
-		}
-		for _, t := range taken {
-			if t.Pool == pool.Name {
-				n--
+		for _, t := range pool.Tokens {
+			if !isTaken(t.Config.URI.String(), taken) {
+				free[pool.Name]++
 			}
 		}
-		free[pool.Name] = max(0, n) // tokens may have been taken out of the configuration
+		free[pool.Name] += pool.makes(taken)
 	}
 	return free
 }

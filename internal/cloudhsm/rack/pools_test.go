@@ -136,6 +136,32 @@ func TestTokenIsTakenWhateverItsPoolIsCalled(t *testing.T) {
 	}
 }
 
+func TestFreeCountsWhatChooseCanGive(t *testing.T) {
+	t.Parallel()
+	p := newPools(t,
+		rack.Pool{Name: "declared", AvailabilityZone: "a", Tokens: []rack.DeclaredToken{declared("1"), declared("2")}},
+		rack.Pool{Name: "both", AvailabilityZone: "b", Tokens: []rack.DeclaredToken{declared("3")}, SoftHSM2: &rack.SoftHSM2{Module: "/m", Directory: "/d", Tokens: 2}},
+	)
+	var taken []rack.Placement
+	for left := 3; ; left-- {
+		if free := p.Free(taken); free["both"] != left || free["declared"] != 2 || len(free) != 2 {
+			t.Errorf("%d are taken: %v", len(taken), free)
+		}
+		at, err := p.Choose("b", "hsm2m.medium", taken)
+		if errors.Is(err, rack.ErrNoToken) {
+			break
+		}
+		taken = append(taken, at)
+	}
+	if len(taken) != 3 {
+		t.Errorf("%d tokens were given", len(taken))
+	}
+	taken = append(taken, rack.Placement{Pool: "before", Token: declared("1").Config.URI.String()})
+	if free := p.Free(taken); free["declared"] != 1 {
+		t.Errorf("a token that was taken out of a pool of another name counts as free: %v", free)
+	}
+}
+
 func TestPlacementsThatAreNoneAreRefused(t *testing.T) {
 	t.Parallel()
 	soft := softPool(t, "soft", 1)

@@ -120,7 +120,8 @@ func TestContentThatIsNotAsItWasMakesNoHSM(t *testing.T) {
 		v[len(v)/2] ^= 1
 		return v
 	})
-	made := s.unready(id, "b", *b.BackupId)
+	made := s.create(id, "b")
+	s.explains(id, made, *b.BackupId)
 	if state := s.DescribeCluster(id).State; state != hsmtypes.ClusterStateUninitialized {
 		t.Errorf("the cluster is %s", state)
 	}
@@ -135,21 +136,55 @@ func TestContentThatIsNotAsItWasMakesNoHSM(t *testing.T) {
 	s.WaitCluster(id, hsmtypes.ClusterStateActive)
 }
 
-// unready creates an HSM that cannot be made, and waits until it says why, in these words among others.
-func (s *site) unready(cluster, letter, why string) (id string) {
+// TestABackupThatIsDamagedIsNotPassedOver has the owner of a cluster decide that an older backup will do, by deleting the damaged one.
+func TestABackupThatIsDamagedIsNotPassedOver(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "ab")
+	m := s.Ready("ab")
+	s.deleteHSM(m.ID, m.HSMs[1])
+	polltest.Until(t, "its token to be wiped", func() bool { return len(s.tokens("b")) == 0 })
+	m.HSMs = m.HSMs[:1]
+	s.backup(m.ID)
+	older := s.makeKeys("pool-a", 1)
+	s.freshBackup(m.ID)
+	s.makeKeys("pool-a", 2)
+	b := s.freshBackup(m.ID)
+	s.rewrite(contentRecords+*b.BackupId, func(string, []byte) []byte { return nil })
+	s.loseAll(m, "a")
+	id := s.create(m.ID, "b")
+	s.explains(m.ID, id, *b.BackupId)
+	if _, err := s.CloudHSM(admin).DeleteBackup(t.Context(), &cloudhsmv2.DeleteBackupInput{BackupId: b.BackupId}); err != nil {
+		t.Fatal(err)
+	}
+	polltest.Until(t, "the HSM to be made from the backup before", func() bool {
+		s.pass(time.Minute)
+		return slices.ContainsFunc(s.DescribeCluster(m.ID).Hsms, func(h hsmtypes.Hsm) bool { return *h.HsmId == id && h.State == hsmtypes.HsmStateActive })
+	})
+	if got := s.keyLabels("pool-b"); !slices.Equal(got, older) {
+		t.Errorf("the HSM has the keys %v", got)
+	}
+}
+
+func (s *site) create(cluster, letter string) (id string) {
 	s.t.Helper()
 	out, err := s.CloudHSM(admin).CreateHsm(s.t.Context(), &cloudhsmv2.CreateHsmInput{ClusterId: &cluster, AvailabilityZone: aws.String(kastellantest.Region + letter)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	polltest.Until(s.t, "the HSM to say why it is not ready", func() bool {
-		h := s.DescribeCluster(cluster).Hsms[0]
-		if h.State != hsmtypes.HsmStateCreateInProgress {
-			s.t.Fatalf("the HSM is %s", h.State)
-		}
-		return strings.Contains(aws.ToString(h.StateMessage), why)
-	})
 	return *out.Hsm.HsmId
+}
+
+// explains waits until an HSM that cannot be made says why, in these words among others.
+func (s *site) explains(cluster, id, why string) {
+	s.t.Helper()
+	polltest.Until(s.t, "the HSM to say why it is not ready", func() bool {
+		hsms := s.DescribeCluster(cluster).Hsms
+		i := slices.IndexFunc(hsms, func(h hsmtypes.Hsm) bool { return *h.HsmId == id })
+		if i < 0 || hsms[i].State != hsmtypes.HsmStateCreateInProgress {
+			s.t.Fatalf("the HSM is not being made: %+v", hsms)
+		}
+		return strings.Contains(aws.ToString(hsms[i].StateMessage), why)
+	})
 }
 
 func withMembers(members map[string]any) func(string, []byte) []byte {
@@ -226,7 +261,7 @@ func TestKeysOfOneClusterDoNotGetIntoAnother(t *testing.T) {
 	})
 	s.rewrite(backupRecords+*to.BackupId, withMembers(map[string]any{"Keys": 2}))
 	id := s.clusterFrom(*to.BackupId, "c")
-	s.unready(id, "c", "importing the key")
+	s.explains(id, s.create(id, "c"), "importing the key")
 }
 
 // TestNothingOfUsersOrKeysStandsInTheStore looks for what is secret in the file of the metadata.

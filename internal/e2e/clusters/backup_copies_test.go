@@ -161,8 +161,9 @@ func TestABackupIsSharedWithAnotherAccount(t *testing.T) {
 	if _, err := from(*b.BackupArn); err == nil {
 		t.Error("a cluster was made of a backup that is not shared")
 	}
-	for _, each := range []hsmtypes.Backup{b, another} {
-		document := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + theirs + `"},
+	principals := []string{theirs, "arn:aws:iam::" + theirs + ":user/" + bob}
+	for i, each := range []hsmtypes.Backup{b, another} {
+		document := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + principals[i] + `"},
 			"Action":["cloudhsm:DescribeBackups","cloudhsm:CreateCluster"],"Resource":"*"}]}`
 		if _, err := mine.PutResourcePolicy(t.Context(), &cloudhsmv2.PutResourcePolicyInput{ResourceArn: each.BackupArn, Policy: &document}); err != nil {
 			t.Fatal(err)
