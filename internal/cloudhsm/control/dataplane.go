@@ -187,6 +187,7 @@ func (c *call) createUser(ctx context.Context, in *cloudhsmapi.CreateUserRequest
 	if err != nil {
 		return nil, onWire(err)
 	}
+	c.s.fault("user created")
 	return &cloudhsmapi.CreateUserResponse{}, nil
 }
 
@@ -199,6 +200,7 @@ func (c *call) deleteUser(ctx context.Context, in *cloudhsmapi.DeleteUserRequest
 	if err != nil {
 		return nil, onWire(err)
 	}
+	c.s.fault("user deleted")
 	c.s.sessions.endUser(rec.usersPath(), in.UserName, in.Role)
 	return &cloudhsmapi.DeleteUserResponse{}, nil
 }

@@ -56,7 +56,6 @@ func (d *doorkeeper) SetPIN(ctx context.Context, hsm string, old, new secret.Tex
 	if err := d.s.setPassword(ctx, d.users, name, cloudhsmapi.RoleCryptoUser, after); err != nil {
 		return loginError("C_SetPIN", err)
 	}
-	d.s.fault("kmsuser password set")
 	return nil
 }
 
@@ -121,6 +120,7 @@ func (s *Service) setPassword(ctx context.Context, users, name string, role clou
 	}
 	err = s.changeUsers(ctx, users, func(_ store.Tx, t *userTable) (bool, error) { return true, t.changePassword(to) })
 	if err == nil {
+		s.fault("password set")
 		s.sessions.endUser(users, name, role)
 	}
 	return err

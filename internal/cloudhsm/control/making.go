@@ -111,7 +111,11 @@ func (s *Service) fill(ctx context.Context, rec *clusterRecord, made *site) erro
 		return err
 	}
 	if len(sources) > 0 {
-		return s.restoreAll(ctx, sources, rec, made)
+		err := s.restoreAll(ctx, sources, rec, made)
+		if err == nil {
+			s.fault("keys restored")
+		}
+		return err
 	}
 	if !rec.works() && rec.SourceBackup == "" { // it was never activated, so it has no users and no keys
 		return hsm.Establish(ctx, rec.ID, []hsm.Site{made.Site}, s.log)

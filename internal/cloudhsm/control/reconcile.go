@@ -287,6 +287,7 @@ func (s *Service) moveOn(rec *clusterRecord, to cloudhsmapi.ClusterState, why st
 	if err == nil {
 		s.log.Info("an HSM cluster has changed its state", "cluster", rec.ID, "state", to, "after", why)
 		s.event(why, rec.Account, rec.Region, rec.arn(), audit.Data{"state": string(to)}, nil)
+		s.fault("cluster " + string(to))
 		s.changed(rec.ID)
 		s.kick()
 	}

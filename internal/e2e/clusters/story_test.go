@@ -17,6 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	pkcs11.WorkerMain()
+	kastellantest.ServeMain()
 	os.Exit(m.Run())
 }
 
