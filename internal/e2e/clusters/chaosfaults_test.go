@@ -17,7 +17,7 @@ import (
 )
 
 // callTimeout is how long a module may take: less than tests like to wait, more than a busy machine needs.
-const callTimeout = 2 * time.Second
+const callTimeout = time.Second
 
 // arena is a server whose tokens can be made to fail, by the letter of their zone.
 type arena struct {
