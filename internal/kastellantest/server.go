@@ -18,6 +18,7 @@ import (
 	"kastellan.dev/internal/keystore/hsm"
 	"kastellan.dev/internal/keystore/xks"
 	"kastellan.dev/internal/kms"
+	"kastellan.dev/internal/pkcs11"
 	"kastellan.dev/internal/rootkey"
 	"kastellan.dev/internal/secret"
 	"kastellan.dev/internal/server"
@@ -56,7 +57,9 @@ type Options struct {
 	STS func(*sts.Config)
 
 	Control func(*control.Config)
-	Server  func(*server.Config)
+	// OpenToken opens the tokens of WithPools; see config.Options.
+	OpenToken func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error)
+	Server    func(*server.Config)
 
 	// CrashAt makes the server crash when it reaches a fault point for which this is
 	// true: nothing is stored from then on, and what was running there ends.
@@ -174,7 +177,7 @@ func (s *Server) start() {
 	}
 	node, err := s.Config.Open(ctx, config.Options{
 		Logger: logger, Audit: s.options.Audit,
-		KMS: s.tuneKMS, HSM: s.options.HSM, XKS: s.options.XKS, STS: s.options.STS, Control: s.tuneControl, Server: s.options.Server,
+		KMS: s.tuneKMS, HSM: s.options.HSM, XKS: s.options.XKS, STS: s.options.STS, Control: s.tuneControl, OpenToken: s.options.OpenToken, Server: s.options.Server,
 	})
 	if err != nil {
 		cancel()

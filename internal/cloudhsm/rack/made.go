@@ -117,7 +117,7 @@ func (m made) reach(pins PINs) (Prepared, error) {
 }
 
 // vanished believes what is seen only where the pool itself is: its directory may not be mounted. Nobody else ever knew
-// the PINs, so a token that refuses them was initialised again.
+// the PINs, so a token that refuses them, or has another serial number, was initialised again.
 func (m made) vanished(why error) bool {
 	if _, err := os.Stat(m.Directory); err != nil {
 		return false
@@ -126,7 +126,8 @@ func (m made) vanished(why error) bool {
 		return true
 	}
 	left, err := os.ReadDir(m.objects())
-	return errors.Is(err, fs.ErrNotExist) || err == nil && len(left) == 0 || errors.Is(why, ErrPIN)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && len(left) == 0 ||
+		errors.Is(why, ErrPIN) || errors.Is(why, pkcs11.ErrNoToken)
 }
 
 // wipe removes the mark first, so that what is half removed is not taken for prepared.

@@ -69,7 +69,7 @@ func startCrashing(t *testing.T, at func(point string) bool) *crashing {
 
 // follow turns to the server as it is now.
 func (c *crashing) follow() {
-	c.client = clientsOf(c.server.SDK(credentialsOf(admin)))
+	c.client, c.dead = clientsOf(c.server.SDK(credentialsOf(admin))), c.server.Crashed()
 }
 
 // survives lives through a crash at a point: after it, the same life goes on.

@@ -26,7 +26,8 @@ import (
 // again from the beginning, as an owner would after a server has died.
 type estate struct {
 	t      *testing.T
-	client clients // of the server that lives
+	client clients         // of the server that lives
+	dead   <-chan struct{} // closed when that has died; nil where nobody knows
 
 	cluster   string
 	signed    string   // certificate; made once
@@ -62,11 +63,11 @@ func (e *estate) atHSM(operation string, in, out any) error {
 // lasting is how long await waits: far longer than anything takes.
 const lasting = 30 * time.Second
 
-// await asks until holds is true, or fails.
-func await(ctx context.Context, what string, holds func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, lasting)
+// await asks until holds is true, and fails if that takes too long or the server is dead.
+func (e *estate) await(what string, holds func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(e.t.Context(), lasting)
 	defer cancel()
-	tick := time.NewTicker(3 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		ok, err := holds()
@@ -78,6 +79,8 @@ func await(ctx context.Context, what string, holds func() (bool, error)) error {
 		}
 		select {
 		case <-tick.C:
+		case <-e.dead:
+			return fmt.Errorf("the server died while waiting for %s", what)
 		case <-ctx.Done():
 			return fmt.Errorf("waited in vain for %s", what)
 		}
@@ -127,7 +130,7 @@ func (e *estate) make() error {
 		c = *out.Cluster
 	}
 	e.cluster = *c.ClusterId
-	return await(e.t.Context(), "the cluster", func() (bool, error) {
+	return e.await("the cluster", func() (bool, error) {
 		c, err := e.describe()
 		return c.State != hsmtypes.ClusterStateCreateInProgress, err
 	})
@@ -146,7 +149,7 @@ func (e *estate) hsm(letter string) func() error {
 				return err
 			}
 		}
-		return await(e.t.Context(), "an HSM in "+zone, func() (bool, error) {
+		return e.await("an HSM in "+zone, func() (bool, error) {
 			c, err := e.describe()
 			h := in(c, zone)
 			return h != nil && h.State == hsmtypes.HsmStateActive, err
@@ -167,7 +170,7 @@ func (e *estate) noHSM(letter string) func() error {
 				return err
 			}
 		}
-		return await(e.t.Context(), "the HSM in "+zone+" to go", func() (bool, error) {
+		return e.await("the HSM in "+zone+" to go", func() (bool, error) {
 			c, err := e.describe()
 			return in(c, zone) == nil, err
 		})
@@ -199,7 +202,7 @@ func (e *estate) initialize() error {
 			return err
 		}
 	}
-	return await(e.t.Context(), "the cluster to be INITIALIZED", func() (bool, error) {
+	return e.await("the cluster to be INITIALIZED", func() (bool, error) {
 		c, err := e.describe()
 		return c.State == hsmtypes.ClusterStateInitialized || c.State == hsmtypes.ClusterStateActive, err
 	})
@@ -334,7 +337,7 @@ func (e *estate) state() (types.ConnectionStateType, error) {
 }
 
 func (e *estate) connect() error {
-	return await(e.t.Context(), "the key store to be CONNECTED", func() (bool, error) {
+	return e.await("the key store to be CONNECTED", func() (bool, error) {
 		state, err := e.state()
 		if err == nil && state == types.ConnectionStateTypeDisconnected {
 			_, err = e.client.kms.ConnectCustomKeyStore(e.t.Context(), &awskms.ConnectCustomKeyStoreInput{CustomKeyStoreId: &e.store})
@@ -347,7 +350,7 @@ func (e *estate) disconnect() error {
 	if _, err := e.client.kms.DisconnectCustomKeyStore(e.t.Context(), &awskms.DisconnectCustomKeyStoreInput{CustomKeyStoreId: &e.store}); err != nil {
 		return err
 	}
-	return await(e.t.Context(), "the key store to be DISCONNECTED", func() (bool, error) {
+	return e.await("the key store to be DISCONNECTED", func() (bool, error) {
 		state, err := e.state()
 		return state == types.ConnectionStateTypeDisconnected, err
 	})
@@ -356,7 +359,7 @@ func (e *estate) disconnect() error {
 // key makes a key, as soon as two HSMs are in service, and uses it.
 func (e *estate) key() error {
 	var arn string
-	err := await(e.t.Context(), "a key", func() (bool, error) {
+	err := e.await("a key", func() (bool, error) {
 		out, err := e.client.kms.CreateKey(e.t.Context(), &awskms.CreateKeyInput{Origin: types.OriginTypeAwsCloudhsm, CustomKeyStoreId: &e.store})
 		if few := (*types.CloudHsmClusterInvalidConfigurationException)(nil); errors.As(err, &few) {
 			return false, nil
@@ -382,7 +385,7 @@ func (e *estate) key() error {
 func (e *estate) kept() error {
 	for text, sealed := range e.sealed {
 		last := error(nil)
-		err := await(e.t.Context(), "a decryption", func() (bool, error) {
+		err := e.await("a decryption", func() (bool, error) {
 			out, err := e.client.kms.Decrypt(e.t.Context(), &awskms.DecryptInput{CiphertextBlob: sealed})
 			last = err
 			return err == nil && string(out.Plaintext) == text, nil
