@@ -45,10 +45,19 @@ func (c *auditVerifyCmd) Run(term terminal) error {
 	if err := render(term.out, report); err != nil {
 		return err
 	}
+	if c.trustsConfigAlone(report) {
+		fmt.Fprintln(term.err, "the key is the one that the configuration has now: whether the log was begun anew with a new key, only a --public-key or --checkpoint that was kept elsewhere can tell")
+	}
 	if !report.OK() {
 		return exitStatus(statusFailed)
 	}
 	return nil
+}
+
+// trustsConfigAlone tells whether nothing that was kept elsewhere vouches for the log: then one in an
+// emptied directory, signed with a key that was made since, is as good.
+func (c *auditVerifyCmd) trustsConfigAlone(r *trail.Report) bool {
+	return len(c.PublicKey) == 0 && len(c.Checkpoint) == 0 && !r.KeysFromLog
 }
 
 func (c *auditVerifyCmd) options(cfg *config.Config) (o trail.VerifyOptions, err error) {

@@ -2,14 +2,21 @@ package audit
 
 import (
 	"crypto/rand"
-	"fmt"
+	"encoding/hex"
 )
 
-// NewID makes the id of an event: a random UUID.
-func NewID() string {
+// NewUUID gives a random UUID, version 4: what events, and keys, are known by.
+func NewUUID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
+	out := make([]byte, 0, 36)
+	for i, end := range [...]int{4, 6, 8, 10, 16} {
+		if i > 0 {
+			out = append(out, '-')
+		}
+		out = hex.AppendEncode(out, b[(len(out)-i)/2:end])
+	}
+	return string(out)
 }

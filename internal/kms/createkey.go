@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
@@ -75,7 +76,7 @@ func (c *call) newKey(in *kmsapi.CreateKeyRequest) (*keyRecord, error) {
 		return nil, err
 	}
 	rec := &keyRecord{
-		ID: newUUID(), Account: c.caller.Account, Region: c.caller.Region,
+		ID: audit.NewUUID(), Account: c.caller.Account, Region: c.caller.Region,
 		Created: c.s.now().UTC(), Description: in.Description, Enabled: true,
 		Spec: spec.Name, Usage: in.KeyUsage, Origin: in.Origin,
 		Policy: document, Tags: in.Tags, StoreID: in.CustomKeyStoreID, XksKeyID: in.XksKeyID,

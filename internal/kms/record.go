@@ -109,7 +109,7 @@ func (c *call) elsewhere(r *audit.Record, out any) []*audit.Record {
 	switch in := c.in.(type) {
 	case *kmsapi.UpdatePrimaryRegionRequest:
 		there := *r
-		there.EventID = newUUID()
+		there.EventID = audit.NewUUID()
 		there.AWSRegion = in.PrimaryRegion
 		there.Resources = nil
 		for _, k := range c.keys {
@@ -118,7 +118,7 @@ func (c *call) elsewhere(r *audit.Record, out any) []*audit.Record {
 		return []*audit.Record{&there}
 	case *kmsapi.ReplicateKeyRequest:
 		there := *r
-		there.EventID = newUUID()
+		there.EventID = audit.NewUUID()
 		made := out.(*kmsapi.ReplicateKeyResponse).ReplicaKeyMetadata
 		there.EventName, there.AWSRegion = "CreateKey", in.ReplicaRegion
 		there.UserIdentity.InvokedBy, there.SourceIPAddress, there.UserAgent, there.TLSDetails = internal, internal, internal, nil
@@ -159,7 +159,7 @@ func (s *Service) newRecord(op *Operation, p *identity.Caller) *audit.Record {
 		SourceIPAddress:    p.SourceIP,
 		UserAgent:          p.UserAgent,
 		RequestID:          p.RequestID,
-		EventID:            newUUID(),
+		EventID:            audit.NewUUID(),
 		ReadOnly:           op.ReadOnly,
 		EventType:          audit.APICall,
 		ManagementEvent:    true,
@@ -193,10 +193,10 @@ func (c *call) ownersRecords(r *audit.Record) (copies []*audit.Record) {
 			continue
 		}
 		if r.SharedEventID == "" {
-			r.SharedEventID = newUUID()
+			r.SharedEventID = audit.NewUUID()
 		}
 		theirs := *r
-		theirs.EventID, theirs.RecipientAccountID = newUUID(), k.Account
+		theirs.EventID, theirs.RecipientAccountID = audit.NewUUID(), k.Account
 		theirs.UserIdentity = audit.UserIdentity{Type: "AWSAccount", PrincipalID: c.caller.PrincipalID, AccountID: c.caller.Account}
 		copies = append(copies, &theirs)
 	}

@@ -36,7 +36,7 @@ func (s *Service) recordEvent(e serviceEvent) {
 	r := &audit.Record{
 		EventVersion: "1.11", UserIdentity: audit.UserIdentity{AccountID: e.account, InvokedBy: internal},
 		EventTime: s.now().UTC(), EventSource: "kms.amazonaws.com", EventName: e.name, AWSRegion: e.region,
-		SourceIPAddress: internal, UserAgent: internal, EventID: newUUID(), ReadOnly: e.readOnly,
+		SourceIPAddress: internal, UserAgent: internal, EventID: audit.NewUUID(), ReadOnly: e.readOnly,
 		EventType: audit.ServiceEvent, ManagementEvent: true, EventCategory: "Management", RecipientAccountID: e.account,
 		AdditionalEventData: kept(e.data), ServiceEventDetails: kept(e.details),
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/keystore"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/store"
@@ -113,5 +114,5 @@ func (s *Service) destroy(m *materialRecord) (done bool, err error) {
 
 // ownCall is for what the service asks of a key store by itself.
 func (s *Service) ownCall(operation string) keystore.Call {
-	return keystore.Call{PrincipalARN: "AWS Internal", Operation: operation, RequestID: newUUID()}
+	return keystore.Call{PrincipalARN: "AWS Internal", Operation: operation, RequestID: audit.NewUUID()}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -103,12 +104,17 @@ type issuer struct {
 	url    string
 	now    func() time.Time
 	client *http.Client
+	keys   atomic.Pointer[issuerKeys] // nil: there were none yet
 
 	turn    chan struct{} // holds who asks the issuer, or looks at what follows
-	keys    []jose.JSONWebKey
-	fetched time.Time // when keys were
-	tried   time.Time // when the issuer was asked last
-	failure error     // of that time
+	tried   time.Time     // when the issuer was asked last
+	failure error         // of that time
+}
+
+// issuerKeys are keys as an issuer has told them.
+type issuerKeys struct {
+	all []jose.JSONWebKey
+	at  time.Time // when it was asked
 }
 
 // verify gives the claims of a token that the issuer has signed.
@@ -174,37 +180,61 @@ func (s *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 }
 
 // find gives the keys that a token may be signed with. It asks the issuer if there is none,
-// or if they were fetched long ago.
+// or if they were fetched long ago. Who knows a key does not wait for a stranger who names one that nobody
+// knows: fresh keys are given at once, and older ones while another call asks. All others wait for the
+// issuer as long as one question to it may take.
 func (i *issuer) find(ctx context.Context, id, algorithm string) ([]jose.JSONWebKey, error) {
-	select {
-	case i.turn <- struct{}{}:
-		defer func() { <-i.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	now := i.now()
-	found := i.fitting(id, algorithm)
-	age := now.Sub(i.fetched)
-	if len(found) > 0 && age < freshKeys {
+	if found := i.fitting(id, algorithm, freshKeys); len(found) > 0 {
 		return found, nil
 	}
-	if i.tried.IsZero() || now.Sub(i.tried) >= pause {
-		i.tried = now
-		if i.failure = i.fetch(ctx); i.failure == nil {
-			i.fetched = now
-			return i.fitting(id, algorithm), nil
+	select {
+	case i.turn <- struct{}{}:
+	default:
+		if found := i.fitting(id, algorithm, staleKeys); len(found) > 0 {
+			return found, nil
+		}
+		select {
+		case i.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
-	if i.failure != nil && (len(i.keys) == 0 || age >= staleKeys) {
+	defer func() { <-i.turn }()
+	if found := i.fitting(id, algorithm, freshKeys); len(found) > 0 {
+		return found, nil // of the call that had the turn before
+	}
+	return i.ask(ctx, id, algorithm)
+}
+
+// ask asks the issuer, unless that was done a moment ago. It is called by who has the turn.
+func (i *issuer) ask(ctx context.Context, id, algorithm string) ([]jose.JSONWebKey, error) {
+	if now := i.now(); i.tried.IsZero() || now.Sub(i.tried) >= pause {
+		i.tried = now
+		var keys []jose.JSONWebKey
+		if keys, i.failure = i.fetch(ctx); i.failure == nil {
+			i.keys.Store(&issuerKeys{keys, now})
+		}
+	}
+	if i.failure != nil && !i.known() {
 		return nil, i.failure
 	}
-	return found, nil
+	return i.fitting(id, algorithm, staleKeys), nil
+}
+
+// known tells whether there are keys that can be used although the issuer does not answer.
+func (i *issuer) known() bool {
+	k := i.keys.Load()
+	return k != nil && len(k.all) > 0 && i.now().Sub(k.at) < staleKeys
 }
 
 // fitting gives the keys with that id, or all if there is no id, that are for
-// signatures by the algorithm.
-func (i *issuer) fitting(id, algorithm string) (out []jose.JSONWebKey) {
-	for _, k := range i.keys {
+// signatures by the algorithm; none if they were fetched longer ago than that.
+func (i *issuer) fitting(id, algorithm string, age time.Duration) (out []jose.JSONWebKey) {
+	known := i.keys.Load()
+	if known == nil || i.now().Sub(known.at) >= age {
+		return nil
+	}
+	for _, k := range known.all {
 		if (id == "" || k.KeyID == id) && (k.Use == "" || k.Use == "sig") && (k.Algorithm == "" || k.Algorithm == algorithm) && k.IsPublic() && k.Valid() {
 			out = append(out, k)
 		}
@@ -213,37 +243,37 @@ func (i *issuer) fitting(id, algorithm string) (out []jose.JSONWebKey) {
 }
 
 // fetch finds out where the issuer's keys are, and gets them.
-func (i *issuer) fetch(ctx context.Context) error {
+func (i *issuer) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	// Who waits for the keys may go away; who comes next wants them too.
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(context.WithoutCancel(ctx), i.client), fetchTimeout)
 	defer cancel()
 	discovered, err := oidc.NewProvider(ctx, i.url)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var where struct {
 		Keys string `json:"jwks_uri"`
 	}
 	if err := discovered.Claims(&where); err != nil {
-		return err
+		return nil, err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, where.Keys, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	answer, err := i.client.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("the issuer answers the request for its keys with %s", answer.Status)
+		return nil, fmt.Errorf("the issuer answers the request for its keys with %s", answer.Status)
 	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.NewDecoder(answer.Body).Decode(&set); err != nil {
-		return fmt.Errorf("reading the issuer's keys: %w", err)
+		return nil, fmt.Errorf("reading the issuer's keys: %w", err)
 	}
 	keys := make([]jose.JSONWebKey, 0, len(set.Keys))
 	for _, raw := range set.Keys {
@@ -252,6 +282,5 @@ func (i *issuer) fetch(ctx context.Context) error {
 			keys = append(keys, key)
 		}
 	}
-	i.keys = keys
-	return nil
+	return keys, nil
 }

@@ -29,7 +29,9 @@ type idp struct {
 	mu      sync.Mutex
 	keys    []jose.JSONWebKey
 	broken  bool
-	fetched int // how often the keys were asked for
+	fetched int           // how often the keys were asked for
+	held    chan struct{} // what their answer waits for; nil: nothing
+	waits   chan struct{} // is told that it does
 }
 
 func startIDP(t testing.TB) *idp {
@@ -40,6 +42,7 @@ func startIDP(t testing.TB) *idp {
 		_ = json.NewEncoder(w).Encode(map[string]any{"issuer": p.web.URL, "jwks_uri": p.web.URL + "/keys", "id_token_signing_alg_values_supported": []string{"RS256", "HS256", "none"}})
 	})
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
+		p.wait()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.fetched++
@@ -83,6 +86,26 @@ func (p *idp) fail(broken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.broken = broken
+}
+
+// hold lets who asks for the keys wait until answer is called; waiting is told of each.
+func (p *idp) hold() (waiting <-chan struct{}, answer func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held, p.waits = make(chan struct{}), make(chan struct{}, 10)
+	answer = sync.OnceFunc(func() { close(p.held) })
+	p.t.Cleanup(answer)
+	return p.waits, answer
+}
+
+func (p *idp) wait() {
+	p.mu.Lock()
+	held, waits := p.held, p.waits
+	p.mu.Unlock()
+	if held != nil {
+		waits <- struct{}{}
+		<-held
+	}
 }
 
 func (p *idp) asked() int {

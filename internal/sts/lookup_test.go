@@ -20,6 +20,12 @@ const longTermKey = "AKIAALICE00000000001"
 // service is a Service with one role, and what tokens are sealed with.
 func service(t testing.TB) (*sts.Service, *identity.Source, rootkey.Sealer, *sts.TokenClaims) {
 	t.Helper()
+	return serviceAt(t, time.Now)
+}
+
+// serviceAt is service by that clock.
+func serviceAt(t testing.TB, now func() time.Time) (*sts.Service, *identity.Source, rootkey.Sealer, *sts.TokenClaims) {
+	t.Helper()
 	d, err := identity.New([]identity.Account{{
 		ID:    "111122223333",
 		Users: []identity.User{{Name: "alice", AccessKeys: []identity.AccessKey{{ID: longTermKey, Secret: secret.NewText("0123456789012345678901234567890123456789")}}}},
@@ -30,12 +36,12 @@ func service(t testing.TB) (*sts.Service, *identity.Source, rootkey.Sealer, *sts
 	}
 	role, _ := d.Role("arn:aws:iam::111122223333:role/app")
 	source, sealer := identity.NewSource(d), rootkey.Random().Direct()
-	s, err := sts.New(sts.Config{Identities: source, Sealer: sealer, Audit: audit.NewFile(new(bytes.Buffer))})
+	s, err := sts.New(sts.Config{Identities: source, Sealer: sealer, Audit: audit.NewFile(new(bytes.Buffer)), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
-	return s, source, sealer, &sts.TokenClaims{Kind: "role", Issuer: role.ARN, IssuerID: role.ID, Name: "one", Issued: now.Unix(), Expires: now.Add(time.Hour).Unix(), Policy: allowing("kms:ListKeys")}
+	begin := now()
+	return s, source, sealer, &sts.TokenClaims{Kind: "role", Issuer: role.ARN, IssuerID: role.ID, Name: "one", Issued: begin.Unix(), Expires: begin.Add(time.Hour).Unix(), Policy: allowing("kms:ListKeys")}
 }
 
 func TestALookupOfASessionThatWasSeenAllocatesNothing(t *testing.T) {
@@ -74,6 +80,35 @@ func TestTheMemoryOfSessionsIsBounded(t *testing.T) {
 	}
 	if n := s.Remembered(); n > 2*sts.MaxOpened {
 		t.Errorf("%d sessions are remembered", n)
+	}
+}
+
+func TestSessionsThatHaveEndedAreForgotten(t *testing.T) {
+	t.Parallel()
+	clock := new(clock)
+	s, _, sealer, c := serviceAt(t, clock.now)
+	seen := func() {
+		t.Helper()
+		id, _, token, err := sts.Issue(sealer, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := s.Lookup(id, token); !ok || e.Key.Expires.Unix() != c.Expires {
+			t.Error("a session is not found")
+		}
+	}
+	for range 10 {
+		seen()
+	}
+	clock.advance(2 * time.Hour)
+	seen() // one that has ended is found, since the caller is to be told so, and not remembered
+	if n := s.Remembered(); n != 10 {
+		t.Errorf("%d sessions are remembered, want the 10 from before", n)
+	}
+	c.Expires = clock.now().Add(time.Hour).Unix()
+	seen()
+	if n := s.Remembered(); n != 1 {
+		t.Errorf("%d sessions are remembered, want the one that has not ended", n)
 	}
 }
 

@@ -35,7 +35,7 @@ func (c *call) record(in, out any, err error) *audit.Record {
 		UserAgent:          p.UserAgent,
 		RequestParameters:  c.parameters(in),
 		RequestID:          p.RequestID,
-		EventID:            audit.NewID(),
+		EventID:            audit.NewUUID(),
 		ReadOnly:           c.op.ReadOnly,
 		Resources:          c.resources,
 		EventType:          audit.APICall,

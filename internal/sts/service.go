@@ -50,6 +50,7 @@ func New(cfg Config) (*Service, error) {
 		s.now = time.Now
 	}
 	s.issuers = issuers{now: s.now, transport: cfg.Transport}
+	s.opened.now = s.now
 	return s, nil
 }
 

@@ -1,6 +1,7 @@
 package sts
 
 import (
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -99,15 +100,26 @@ func (e *session) isToken(token string) bool {
 	return e.entry.Key.SessionToken.Equal(secret.NewText(token))
 }
 
-// maxOpened bounds each of the two generations of a cache.
-const maxOpened = 4096
+// ended tells whether there is nothing that the session is good for any more.
+func (e *session) ended(now time.Time) bool { return !now.Before(e.entry.Key.Expires) }
+
+const (
+	// maxOpened bounds each of the two generations of a cache.
+	maxOpened = 4096
+	// sweepEvery is how often a cache is looked through for sessions that have ended.
+	sweepEvery = time.Minute
+)
 
 // cache remembers sessions by their access keys. When the young generation is full
-// it becomes the old one, and who was not asked for since then is forgotten. The
-// zero value is empty. Only tokens that could be opened get in.
+// it becomes the old one, and who was not asked for since then is forgotten. So are, a minute
+// later, sessions that have ended, when another one is put in. Only tokens that could be opened,
+// and are still good, get in.
 type cache struct {
+	now func() time.Time
+
 	mu         sync.RWMutex
 	young, old map[string]*session
+	swept      time.Time
 }
 
 func (c *cache) get(accessKeyID string) *session {
@@ -124,8 +136,18 @@ func (c *cache) get(accessKeyID string) *session {
 }
 
 func (c *cache) put(e *session) {
+	now := c.now()
+	if e.ended(now) {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if now.Sub(c.swept) >= sweepEvery {
+		c.swept = now
+		for _, generation := range []map[string]*session{c.young, c.old} {
+			maps.DeleteFunc(generation, func(_ string, e *session) bool { return e.ended(now) })
+		}
+	}
 	if len(c.young) >= maxOpened {
 		c.old, c.young = c.young, nil
 	}

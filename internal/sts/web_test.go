@@ -2,6 +2,7 @@ package sts_test
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"os"
 	"path/filepath"
@@ -102,7 +103,7 @@ func TestTokensOfIdentityProviders(t *testing.T) {
 	now := time.Now().Unix()
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(f.key.private.Public()))})
 	good := func(changes map[string]any) string { return f.idp.token(f.key, changes) }
-	whole := good(nil)
+	whole, null := good(nil), json.RawMessage("null")
 	tests := map[string]struct {
 		token  string
 		role   string
@@ -132,6 +133,15 @@ func TestTokensOfIdentityProviders(t *testing.T) {
 		"without an issuer":                     {good(map[string]any{"iss": nil}), "web", "InvalidIdentityToken"},
 		"of another issuer":                     {good(map[string]any{"iss": "https://issuer.example.test"}), "web", "InvalidIdentityToken"},
 		"an end that is text":                   {good(map[string]any{"exp": "tomorrow"}), "web", "InvalidIdentityToken"},
+		"an authorized party that is null":      {good(map[string]any{"azp": null}), "web", "InvalidIdentityToken"},
+		"an authorized party that is a list":    {good(map[string]any{"azp": []string{"sts.amazonaws.com"}}), "web", "InvalidIdentityToken"},
+		"an authorized party that is a number":  {good(map[string]any{"azp": 7}), "web", "InvalidIdentityToken"},
+		"an end that is null":                   {good(map[string]any{"exp": null}), "web", "InvalidIdentityToken"},
+		"a beginning that is null":              {good(map[string]any{"iat": null}), "web", "InvalidIdentityToken"},
+		"a beginning that is a list":            {good(map[string]any{"iat": []int64{now}}), "web", "InvalidIdentityToken"},
+		"valid from null on":                    {good(map[string]any{"nbf": null}), "web", "InvalidIdentityToken"},
+		"valid from a text on":                  {good(map[string]any{"nbf": "0"}), "web", "InvalidIdentityToken"},
+		"without a first moment":                {good(map[string]any{"nbf": nil}), "web", ""},
 		"no signature needed":                   {f.idp.unsigned(), "web", "InvalidIdentityToken"},
 		"the public key as a shared secret":     {f.idp.signed(jose.HS256, public, "one", nil), "web", "InvalidIdentityToken"},
 		"a key of the same name":                {f.idp.token(other, nil), "web", "InvalidIdentityToken"},
@@ -190,6 +200,45 @@ func TestKeysOfIdentityProvidersRotate(t *testing.T) {
 	f.idp.fail(false)
 	f.clock.advance(11 * time.Second)
 	exchange(next, "")
+}
+
+func TestKnownKeysDoNotWaitForAStrangersKey(t *testing.T) {
+	t.Parallel()
+	for name, age := range map[string]time.Duration{"fresh keys": time.Minute, "keys that are to be fetched anew": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := openFederated(t)
+			exchange := func(k signingKey) error {
+				_, err := f.exchange(f.idp.token(k, map[string]any{"exp": time.Now().Add(48 * time.Hour).Unix()}), "web")
+				return err
+			}
+			wantError(t, exchange(f.key), "")
+			f.clock.advance(age)
+			waiting, answer := f.idp.hold()
+			stranger, unknown := make(chan error, 1), es256(t, "stranger")
+			go func() { stranger <- exchange(unknown) }()
+			<-waiting
+			wantError(t, exchange(f.key), "")
+			select {
+			case err := <-stranger:
+				t.Errorf("the stranger was answered before the issuer had: %v", err)
+			default:
+			}
+			answer()
+			wantError(t, <-stranger, "InvalidIdentityToken")
+		})
+	}
+}
+
+func TestAnIssuerThatNobodyVouchesForIsToldInPart(t *testing.T) {
+	t.Parallel()
+	f := openFederated(t)
+	_, err := f.exchange(f.idp.token(f.key, map[string]any{"iss": "https://x\n\u202e" + strings.Repeat("é", 5000)}), "web")
+	wantError(t, err, "InvalidIdentityToken")
+	message, _ := f.records("AssumeRoleWithWebIdentity")[0]["errorMessage"].(string)
+	if !strings.HasSuffix(message, " for https://x\uFFFD\uFFFD"+strings.Repeat("é", 244)+"…") {
+		t.Errorf("the record says %q", message)
+	}
 }
 
 func TestAnIdentityProviderThatCannotBeReached(t *testing.T) {

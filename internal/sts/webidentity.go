@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"kastellan.dev/internal/identity"
 	"kastellan.dev/internal/kmsapi"
@@ -120,7 +121,7 @@ func (c *call) verifyToken(ctx context.Context, account, token string) (*webIden
 	}
 	provider, arn := c.provider(account, issuer)
 	if provider == nil {
-		return nil, kmsapi.Errorf(stsapi.InvalidIdentityToken, "No OpenIDConnect provider found in your account for %s", issuer)
+		return nil, kmsapi.Errorf(stsapi.InvalidIdentityToken, "No OpenIDConnect provider found in your account for %s", shown(issuer))
 	}
 	payload, err := c.s.issuers.of(provider).verify(ctx, token)
 	if err != nil {
@@ -164,6 +165,27 @@ func (c *call) provider(account, issuer string) (*identity.Provider, string) {
 	return nil, ""
 }
 
+// maxShown is how much of an issuer that nobody vouches for is told, in characters: as much as the URL
+// of a provider can have in IAM.
+const maxShown = 255
+
+// shown is what the answer and the audit record say of such an issuer.
+func shown(issuer string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range issuer {
+		if n++; n > maxShown {
+			b.WriteString("…")
+			break
+		}
+		if !unicode.IsPrint(r) {
+			r = unicode.ReplacementChar
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
 func notAToken() error {
 	return kmsapi.Errorf(stsapi.InvalidIdentityToken, "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
 }
@@ -199,14 +221,17 @@ func (w *webIdentity) checkTimes(now time.Time, skew time.Duration) error {
 	var at [3]time.Time
 	for i, name := range []string{"exp", "iat", "nbf"} {
 		raw, ok := w.claims[name]
-		if !ok && name != "nbf" {
+		if !ok && name == "nbf" {
+			continue
+		}
+		if !ok {
 			return missingClaim(name)
 		}
-		var seconds float64
-		if ok && json.Unmarshal(raw, &seconds) != nil || seconds < 0 || seconds > 1<<40 {
+		var seconds *float64 // null leaves it nil
+		if json.Unmarshal(raw, &seconds) != nil || seconds == nil || *seconds < 0 || *seconds > 1<<40 {
 			return kmsapi.Errorf(stsapi.InvalidIdentityToken, "The claim %s is not a time.", name)
 		}
-		at[i] = time.Unix(int64(seconds), 0).UTC()
+		at[i] = time.Unix(int64(*seconds), 0).UTC()
 	}
 	expires, issued, from := at[0], at[1], at[2]
 	switch {
@@ -230,8 +255,12 @@ func (w *webIdentity) checkAudience(clientIDs []string) error {
 	if !ok || len(audiences) == 0 {
 		return missingClaim("aud")
 	}
-	if party, ok := w.claims.texts("azp"); ok {
-		audiences = party
+	if raw, ok := w.claims["azp"]; ok {
+		var party *string // null leaves it nil
+		if json.Unmarshal(raw, &party) != nil || party == nil {
+			return kmsapi.Errorf(stsapi.InvalidIdentityToken, "The claim azp is not a text.")
+		}
+		audiences = []string{*party}
 	}
 	for _, a := range audiences {
 		if slices.Contains(clientIDs, a) {

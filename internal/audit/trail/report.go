@@ -54,6 +54,8 @@ const (
 	Removed  Kind = "removed"  // older segments have been removed because of their age or size
 	NotTold  Kind = "not-told" // a checkpoint of an entry that has been removed since
 	Unsigned Kind = "unsigned" // entries behind the last checkpoint
+	// Unpublished: the file checkpoint, which would show that the end was cut, is not there.
+	Unpublished Kind = "unpublished"
 )
 
 // Finding is one thing, and where. Line and Sequence are zero where they have no meaning.

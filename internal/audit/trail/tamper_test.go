@@ -2,6 +2,9 @@ package trail_test
 
 import (
 	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -275,4 +278,69 @@ func TestThereIsAnEndToFindings(t *testing.T) {
 	if r := verify(t, files, trail.VerifyOptions{}); len(r.Findings) != 100 || !r.More {
 		t.Errorf("%d findings", len(r.Findings))
 	}
+}
+
+func TestACheckpointOfTheLastEntryThatWasRemovedIsComparedWithTheHeadThatNamesIt(t *testing.T) {
+	t.Parallel()
+	for name, rewritten := range map[string]bool{"as it was": false, "rewritten": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDiary(t)
+			d.write(7)
+			d.close()
+			kept := string(d.read("checkpoint")) // about the last record, the entry 10
+			files := d.files()
+			edit(files, firstSegment, func(l [][]byte) [][]byte {
+				if rewritten {
+					l[9] = bytes.Replace(l[9], []byte("event-"), []byte("evil--"), 1)
+				}
+				return l[:10]
+			})
+			path := filepath.Join(d.dir, firstSegment)
+			if err := errors.Join(os.WriteFile(path, trail.Rechain(files[firstSegment].Data), 0o600), os.Remove(filepath.Join(d.dir, "checkpoint"))); err != nil {
+				t.Fatal(err)
+			}
+			d.open()
+			d.write(1)
+			d.close()
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			r := d.verify(trail.VerifyOptions{Keys: []string{d.key.Public()}, Checkpoints: []string{kept}})
+			found := slices.ContainsFunc(r.Findings, func(f trail.Finding) bool { return f.Kind == trail.WrongCheckpoint })
+			if found != rewritten {
+				t.Errorf("found %v", r.Findings)
+			}
+		})
+	}
+}
+
+func TestThatNoCheckpointIsPublishedIsToldWithoutBeingAFault(t *testing.T) {
+	t.Parallel()
+	d := newLog(t)
+	files := d.files()
+	options := trail.VerifyOptions{Keys: []string{d.key.Public()}}
+	if r := verify(t, files, options); len(r.Notices) != 0 {
+		t.Errorf("%v", r.Notices)
+	}
+	delete(files, "checkpoint")
+	r := verify(t, files, options)
+	wantKind(t, r.Notices, trail.Unpublished)
+	if !r.OK() {
+		t.Errorf("%v", r.Findings)
+	}
+}
+
+// Whoever can replace the signing key of a directory can begin another trail in it: the configuration's
+// key then vouches for what is there, and only what was kept elsewhere shows that there was another.
+func TestANewKeyVouchesForAnEmptiedDirectoryAlone(t *testing.T) {
+	t.Parallel()
+	lost, d := newLog(t), newLog(t)
+	kept := string(lost.read("checkpoint"))
+	keys := []string{d.key.Public()}
+	if r := d.verify(trail.VerifyOptions{Keys: keys}); !r.OK() {
+		t.Errorf("%v", r.Findings)
+	}
+	wantKind(t, d.verify(trail.VerifyOptions{Keys: keys, Checkpoints: []string{kept}}).Findings, trail.ForgedCheckpoint)
+	wantKind(t, d.verify(trail.VerifyOptions{Keys: []string{lost.key.Public()}}).Findings, trail.ForgedCheckpoint)
 }

@@ -43,6 +43,8 @@ func Verify(dir fs.FS, o VerifyOptions) (*Report, error) {
 	}
 	if len(published) > 0 {
 		v.want(string(published), "the file checkpoint")
+	} else {
+		v.notice(Finding{Kind: Unpublished, Detail: "there is no file checkpoint: that entries were cut from the end of the log is not found out without a checkpoint that was kept elsewhere"})
 	}
 	for _, signed := range o.Checkpoints {
 		v.want(signed, "a checkpoint that was kept elsewhere")
@@ -66,17 +68,18 @@ type verification struct {
 	keys   note.Verifiers
 	wanted map[uint64][]wanted // checkpoints by sequence number
 
-	chain    chain  // where the chain has led to
-	begun    bool   // there was an entry
-	since    int    // records since the last checkpoint
-	every    int    // after how many there should be one
-	signed   bool   // the last entry is a checkpoint
-	over     bool   // and ends the segment
-	key      string // of the segment
-	anchor   uint64 // the last entry in front of the oldest segment; zero: that is the first one
-	removed  bool   // the last entry says that what was in front was removed
-	anchored bool   // and a checkpoint follows
-	last     string // the segment of the last entry
+	chain      chain  // where the chain has led to
+	begun      bool   // there was an entry
+	since      int    // records since the last checkpoint
+	every      int    // after how many there should be one
+	signed     bool   // the last entry is a checkpoint
+	over       bool   // and ends the segment
+	key        string // of the segment
+	anchor     uint64 // the last entry in front of the oldest segment; zero: that is the first one
+	anchorHash digest // of that entry
+	removed    bool   // the last entry says that what was in front was removed
+	anchored   bool   // and a checkpoint follows
+	last       string // the segment of the last entry
 }
 
 // wanted is a checkpoint that the log is compared with.
@@ -203,7 +206,7 @@ func (v *verification) link(name string, s segment) {
 	switch {
 	case !v.begun:
 		v.chain = segmentEntry{Segment: s}.before()
-		v.anchor = v.chain.Sequence
+		v.anchor, v.anchorHash = v.chain.Sequence, v.chain.Hash
 	case s.Previous == nil || s.Previous.Segment != v.last:
 		v.find(Finding{Kind: Unlinked, Segment: name, Line: 1, Detail: "its head does not name " + v.last + " as the segment before"})
 	case s.Previous.position != v.chain.position:
@@ -226,7 +229,10 @@ func (v *verification) conclude() {
 			case sequence > v.Last:
 				v.find(Finding{Kind: Truncated, Segment: v.last, Sequence: v.Last,
 					Detail: fmt.Sprintf("the log ends here, and %s is about the entry %d", w.what, sequence)})
-			case sequence <= v.anchor:
+			case sequence == v.anchor && w.hash != v.anchorHash:
+				v.find(Finding{Kind: WrongCheckpoint, Segment: v.names[0], Line: 1, Sequence: sequence,
+					Detail: w.what + " is about another entry of this number than the one that the head names: the log was rewritten"})
+			case sequence < v.anchor:
 				v.notice(Finding{Kind: NotTold, Sequence: sequence, Detail: w.what + " is about an entry that has been removed since"})
 			}
 		}
