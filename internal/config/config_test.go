@@ -140,6 +140,8 @@ func TestMistakesAreToldWithTheirLine(t *testing.T) {
 		{"one token twice", "token=b", "token=a", `:12: hsm.clusters[0]: `},
 		{"an unknown cluster state", "region: eu-central-1\n", "region: eu-central-1\n      state: FINE\n", `hsm.clusters[0]: `},
 		{"no trust anchor", "      trust-anchor: ca.pem\n", "", `:12: hsm.clusters[0].trust-anchor: is missing`},
+		{"a pool that is called as the backup HSM is", "hsm:\n", "hsm:\n  vault: {name: p, softhsm2: {module: /m.so, directory: v}}\n  pools: [{name: p, availability-zone: eu-central-1a, softhsm2: {module: /m.so, directory: w}}]\n",
+			"is the backup HSM's"},
 		{"a declared cluster's token in a pool", "hsm:\n", "hsm:\n  vault: {softhsm2: {module: /m.so, directory: v}}\n  pools: [{name: p, availability-zone: eu-central-1a, tokens: [{uri: \"pkcs11:token=b;model=m?module-path=/m.so\", pin-file: alice}]}]\n",
 			`:12: hsm.pools[0].tokens[0].uri: is a member of a cluster`},
 		{"audit to nowhere", "audit: {stdout: true}", "audit: {}", `:19: audit: needs at least one of directory, file, stdout: true and syslog`},

@@ -54,9 +54,6 @@ func newSite(t *testing.T, letters string, change ...func(*kastellantest.Options
 		fn(&o)
 	}
 	controlled(func(cfg *control.Config) { s.plane.Store(new(*cfg)) })(&o)
-	if os.Getenv("DBG") != "" {
-		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
 	s.Server = kastellantest.Start(t, o)
 	return s
 }
