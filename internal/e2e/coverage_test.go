@@ -12,6 +12,8 @@ import (
 
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"kastellan.dev/internal/cloudhsm/control"
+	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/keyspec"
 	"kastellan.dev/internal/kms"
 )
@@ -58,12 +60,12 @@ func TestCoverageIsDocumented(t *testing.T) {
 
 func coverage() string {
 	var b strings.Builder
-	b.WriteString(`# Coverage of the AWS KMS API
+	b.WriteString(`# Coverage of the APIs of AWS KMS and CloudHSM v2
 
 Made by ` + "`go test ./internal/e2e -run Coverage -update`" + ` from the table of operations; a test fails when it is out of date.
 
 `)
-	fmt.Fprintf(&b, "All %d operations of the API, with all members and enumeration values of the official SDK for Go.\n"+
+	fmt.Fprintf(&b, "All %d operations of the KMS API, with all members and enumeration values of the official SDK for Go.\n"+
 		"`kms:TagResource` is needed beside another permission when there are tags. A key whose custom key store is not connected is Unavailable.\n"+
 		"Operations that a kind of key does not have at all are refused in every state, with UnsupportedOperationException: rotation, imports and data key pairs of keys in\n"+
 		"custom key stores, rotation of keys that are not symmetric encryption keys, imports into keys of another origin, public keys of symmetric and HMAC keys.\n\n", len(kms.Operations()))
@@ -72,11 +74,28 @@ Made by ` + "`go test ./internal/e2e -run Coverage -update`" + ` from the table 
 	for _, op := range kms.Operations() {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", op.Name, permissions(op), namedBy(op), dryRunOf(op), countedAs(op), refusedIn(op))
 	}
+	clusterCoverage(&b)
 	b.WriteString("\n## Key specs\n\n| Key spec | Usages | Algorithms | Data key pairs | Importable |\n|---|---|---|---|---|\n")
 	for _, spec := range keyspec.All() {
 		fmt.Fprintf(&b, "| %s%s | %s | %s | %s | %s |\n", spec.Name, where(spec), words(spec.Usages()), algorithms(spec), yes(spec.DataKeyPair()), yes(spec.Importable()))
 	}
 	return b.String()
+}
+
+// clusterCoverage adds the operations of CloudHSM v2, and those of clients at an HSM.
+func clusterCoverage(b *strings.Builder) {
+	fmt.Fprintf(b, "\n## CloudHSM v2\n\nAll %d operations of the API, and %d of our own for what clients do at an HSM itself.\n"+
+		"`cloudhsm:TagResource` is needed beside another permission when there is a list of tags.\n\n", len(control.Operations()), len(control.Extensions()))
+	b.WriteString("| Operation | Target | Permission | Only reads |\n|---|---|---|---|\n")
+	row := func(target string, op *control.Operation) {
+		fmt.Fprintf(b, "| %s | `%s` | `%s` | %s |\n", op.Name, target, op.Permission, yes(op.ReadOnly))
+	}
+	for _, op := range control.Operations() {
+		row(cloudhsmapi.Target, op)
+	}
+	for _, op := range control.Extensions() {
+		row(cloudhsmapi.Extensions, op)
+	}
 }
 
 // permissions lists those that a caller needs.

@@ -23,7 +23,7 @@ const aDay = 24 * time.Hour
 func TestWhatIsKeptAndForHowLong(t *testing.T) {
 	t.Parallel()
 	at := func(id string, age time.Duration, change ...func(*backupRecord)) *backupRecord {
-		b := &backupRecord{ID: id, State: cloudhsmapi.BackupReady, Created: time.Unix(0, 0).Add(-age), RetentionDays: 10, Cluster: "c", Region: "r", Account: "a"}
+		b := &backupRecord{ID: id, State: cloudhsmapi.BackupReady, Created: time.Unix(0, 0).Add(-age), Number: uint64((10_000*aDay - age) / aDay), RetentionDays: 10, Cluster: "c", Region: "r", Account: "a"}
 		for _, fn := range change {
 			fn(b)
 		}
