@@ -8,6 +8,7 @@ import (
 	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/secret"
+	"kastellan.dev/internal/store"
 )
 
 const (
@@ -157,7 +158,10 @@ func TestInWhichStatesOfABackupOperationsAreRefused(t *testing.T) {
 			t.Parallel()
 			s := newStill(t)
 			for _, state := range every {
-				s.put(t, &backupRecord{ID: theBackup, Account: theAccount, Region: theRegion, State: cloudhsmapi.BackupState(state), Created: s.now(), HsmType: typeHSM2, Mode: cloudhsmapi.FIPS})
+				rec := &backupRecord{ID: theBackup, Account: theAccount, Region: theRegion, State: cloudhsmapi.BackupState(state), Created: s.now(), HsmType: typeHSM2, Mode: cloudhsmapi.FIPS}
+				_, err := s.db.Update(t.Context(), func(tx store.Tx) error { return s.saveContent(tx, rec, nil) })
+				must(t, err)
+				s.put(t, rec)
 				want := refused
 				if slices.Contains(tc.states, state) {
 					want = allowed
