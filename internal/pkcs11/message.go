@@ -64,7 +64,7 @@ const (
 	opMarkTrusted                     // | so pin, label → count
 	opInitToken                       // any free slot, slot | label, so pin, user pin → as opInfo
 	opReinitToken                     // | label, so pin, user pin, uri → as opInfo
-	opDestroyAll                      // | user pin → count
+	opDestroyAll                      // count only | user pin → count
 	opMakeSigning                     // | label → private | modulus, exponent
 	opFindSigning                     // | label → private… | modulus, exponent, …
 	opSign                            // private | digest → | signature

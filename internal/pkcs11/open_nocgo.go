@@ -29,5 +29,8 @@ func ReinitToken(context.Context, Config, string, secret.Text, secret.Text) (Tok
 // DestroyObjects fails with ErrNoCgo.
 func DestroyObjects(context.Context, Config, secret.Text) (int, error) { return 0, ErrNoCgo }
 
+// CountObjects fails with ErrNoCgo.
+func CountObjects(context.Context, Config, secret.Text) (int, error) { return 0, ErrNoCgo }
+
 // MarkTrusted fails with ErrNoCgo.
 func MarkTrusted(context.Context, Config, secret.Text, string) error { return ErrNoCgo }

@@ -60,7 +60,19 @@ func DestroyObjects(ctx context.Context, cfg Config, pin secret.Text) (int, erro
 	if err := cfg.check(); err != nil {
 		return 0, err
 	}
-	question := message{code: opDestroyAll, blobs: [][]byte{[]byte(pin.Reveal())}}
+	return askAll(ctx, cfg, pin, false)
+}
+
+// CountObjects tells how many objects of the token its user sees, in a child process of its own.
+func CountObjects(ctx context.Context, cfg Config, pin secret.Text) (int, error) {
+	if err := cfg.check(); err != nil {
+		return 0, err
+	}
+	return askAll(ctx, cfg, pin, true)
+}
+
+func askAll(ctx context.Context, cfg Config, pin secret.Text, countOnly bool) (int, error) {
+	question := message{code: opDestroyAll, numbers: []uint64{bits(countOnly)}, blobs: [][]byte{[]byte(pin.Reveal())}}
 	defer question.wipe()
 	answer, err := askOnce(ctx, cfg, false, &question)
 	return int(answer.number(0)), err
@@ -158,15 +170,16 @@ func (m *module) freeSlot() (uint, error) {
 	return 0, fmt.Errorf("%w: no slot is free", ErrNoToken)
 }
 
-// destroyAll logs the user in and destroys whatever can be found then.
+// destroyAll logs the user in and destroys whatever can be found then, unless that is to be counted only.
 func destroyAll(_ *engine, s *session, m *message) (_ message, err error) {
 	if err := s.ctx.Login(s.sh(), p11.CKU_USER, string(m.blob(0))); err != nil {
 		return message{}, rvError("C_Login", err)
 	}
 	defer func() { err = errors.Join(err, rvError("C_Logout", s.ctx.Logout(s.sh()))) }()
 	found, err := s.storage()
-	if err != nil {
-		return message{}, err
+	var countOnly bool
+	if spread(m.number(0), &countOnly); err != nil || countOnly {
+		return message{numbers: []uint64{uint64(len(found))}}, err
 	}
 	for _, object := range found {
 		if err := s.ctx.DestroyObject(s.sh(), object); err != nil {

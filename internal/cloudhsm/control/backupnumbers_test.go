@@ -64,7 +64,7 @@ func TestBackupThatIsNeededDoesNotExpire(t *testing.T) {
 		return one
 	}
 	before := taken(1, now.Add(-time.Hour))
-	rec.Waned = now.UTC()
+	rec.Waned = 2
 	b.put(rec.path(), rec)
 	first, second := taken(2, now), taken(3, now.Add(time.Minute))
 	now = now.AddDate(1, 0, 0)

@@ -142,6 +142,9 @@ func (c *call) copyBackupToRegion(ctx context.Context, in *cloudhsmapi.CopyBacku
 		if err := c.otherRegion(in.DestinationRegion); err != nil {
 			return err
 		}
+		if err := roomForCopy(tx, c.caller.Account, in.DestinationRegion); err != nil {
+			return err
+		}
 		if made, err = c.s.copyBackup(tx, rec, in); err != nil {
 			return err
 		}
@@ -154,6 +157,23 @@ func (c *call) copyBackupToRegion(ctx context.Context, in *cloudhsmapi.CopyBacku
 	return &cloudhsmapi.CopyBackupToRegionResponse{DestinationBackup: &cloudhsmapi.DestinationBackup{
 		CreateTimestamp: kmsapi.At(made.Created), SourceRegion: made.SourceRegion, SourceBackup: made.SourceBackup, SourceCluster: made.SourceCluster,
 	}}, nil
+}
+
+// maxBackups is with how many backups an account can fill a Region by copying: AWS tells no limit, and copies cost the store.
+const maxBackups = 1000
+
+func roomForCopy(r store.Reader, account, region string) error {
+	n := 0
+	for _, err := range r.Scan(path(backupPrefix, account, region, "")) {
+		if err != nil {
+			return err
+		}
+		n++
+	}
+	if n >= maxBackups {
+		return invalid("The account has %d backups in the Region %s; the limit of copying is %d.", n, region, maxBackups)
+	}
+	return nil
 }
 
 func (c *call) otherRegion(name string) error {

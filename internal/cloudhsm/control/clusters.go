@@ -83,11 +83,23 @@ const mostDeleted = 100
 func forgetOldest(tx store.Tx, gone []*clusterRecord) error {
 	slices.SortFunc(gone, func(a, b *clusterRecord) int { return b.Deleted.Compare(a.Deleted) })
 	for _, rec := range gone[min(len(gone), mostDeleted):] {
-		if err := tx.Delete(rec.path()); err != nil {
+		if err := forgetCluster(tx, rec); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// forgetCluster takes a cluster that was deleted off record, unless a token of it waits to be saved: a backup of that needs it.
+func forgetCluster(tx store.Tx, rec *clusterRecord) error {
+	tokens, err := scan[tokenRecord](tx, tokenPrefix)
+	if err != nil || slices.ContainsFunc(tokens, func(t *tokenRecord) bool { return t.Cluster == rec.path() && t.Filled }) {
+		return err
+	}
+	if err := tx.Delete(rec.usersPath()); err != nil {
+		return err
+	}
+	return tx.Delete(rec.path())
 }
 
 // newCluster is the cluster that a request describes, but for its source.
@@ -264,7 +276,7 @@ func (c *call) deleteCluster(ctx context.Context, in *cloudhsmapi.DeleteClusterR
 		case rec.State == cloudhsmapi.ClusterDeleteInProgress:
 			return rec.wrongState("one that is not being deleted")
 		}
-		rec.State = cloudhsmapi.ClusterDeleteInProgress
+		rec.State, rec.Worked = cloudhsmapi.ClusterDeleteInProgress, rec.works()
 		return nil
 	})
 	if err != nil {

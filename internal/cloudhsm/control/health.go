@@ -54,10 +54,9 @@ func (s *Service) lookAfter(rec *clusterRecord, h *hsmRecord) error {
 
 // degrade takes an HSM that is lost out of those whose keys count.
 func (s *Service) degrade(rec *clusterRecord, h *hsmRecord, why error) error {
-	err := s.updateHSM(rec.path(), h, func(_ store.Tx, rec *clusterRecord, h *hsmRecord) error {
+	err := s.updateHSM(rec.path(), h, func(tx store.Tx, rec *clusterRecord, h *hsmRecord) error {
 		h.State, h.Lost, h.Message = cloudhsmapi.HsmDegraded, s.now().UTC(), shownCause(why)
-		rec.wane(h.Lost)
-		return nil
+		return rec.wane(tx)
 	})
 	if err == nil {
 		s.fault("hsm degraded")
@@ -72,7 +71,7 @@ func (s *Service) takeBack(rec *clusterRecord, h *hsmRecord, back *site) error {
 		return fmt.Errorf("bringing %s up to date: %w", h.ID, err)
 	}
 	err := s.updateHSM(rec.path(), h, func(_ store.Tx, rec *clusterRecord, h *hsmRecord) error {
-		h.State, h.Lost, h.Message, rec.Waned = cloudhsmapi.HsmActive, time.Time{}, "", time.Time{}
+		h.State, h.Lost, h.Message, rec.Waned = cloudhsmapi.HsmActive, time.Time{}, "", 0
 		return nil
 	})
 	if err == nil {

@@ -139,7 +139,28 @@ func (s *Service) prepareToken(ctx context.Context, token *tokenRecord, label st
 			return rack.Prepared{}, err
 		}
 	}
+	if !token.Begun {
+		if err := s.begunWith(ctx, token); err != nil {
+			return rack.Prepared{}, err
+		}
+	}
 	return s.pools.Prepare(ctx, token.Placement, label, pins)
+}
+
+// begunWith puts on record that a token was found blank: from then on what is on it is ours to destroy.
+func (s *Service) begunWith(ctx context.Context, token *tokenRecord) error {
+	if err := s.pools.Blank(ctx, token.Placement); err != nil {
+		return err
+	}
+	_, err := s.db.Update(ctx, func(tx store.Tx) error {
+		now, err := load[tokenRecord](tx, token.path())
+		if err != nil || now == nil {
+			return errors.Join(errGone, err)
+		}
+		now.Begun = true
+		return save(tx, now.path(), now)
+	})
+	return err
 }
 
 func (s *Service) claim(ctx context.Context, token *tokenRecord, identity string) error {
@@ -236,7 +257,7 @@ func randomPIN() secret.Text {
 
 func (c *call) deleteHsm(ctx context.Context, in *cloudhsmapi.DeleteHsmRequest) (*cloudhsmapi.DeleteHsmResponse, error) {
 	var id string
-	_, err := c.change(ctx, in.ClusterID, func(_ store.Tx, rec *clusterRecord) error {
+	_, err := c.change(ctx, in.ClusterID, func(tx store.Tx, rec *clusterRecord) error {
 		h, err := rec.named(in)
 		if err != nil {
 			return err
@@ -247,7 +268,7 @@ func (c *call) deleteHsm(ctx context.Context, in *cloudhsmapi.DeleteHsmRequest) 
 		wasActive := h.State == cloudhsmapi.HsmActive
 		id, h.State, h.Message = h.ID, cloudhsmapi.HsmDeleteInProgress, ""
 		if wasActive {
-			rec.wane(c.s.now().UTC())
+			return rec.wane(tx)
 		}
 		return nil
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/cloudhsm/rack"
@@ -36,7 +35,7 @@ func (s *Service) makeHSM(rec *clusterRecord, h *hsmRecord) error {
 		}
 	}
 	err = s.updateHSM(rec.path(), h, func(tx store.Tx, rec *clusterRecord, h *hsmRecord) error {
-		h.State, h.Message, rec.Keyed, rec.Waned = cloudhsmapi.HsmActive, "", true, time.Time{}
+		h.State, h.Message, rec.Keyed, rec.Waned = cloudhsmapi.HsmActive, "", true, 0
 		if rec.Certificate == "" {
 			rec.CSR = csr
 		}

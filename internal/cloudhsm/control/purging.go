@@ -55,7 +55,7 @@ func (s *Service) outlived(b *backupRecord) (old bool, err error) {
 		}
 		if rec != nil {
 			days = rec.RetentionDays
-			if b.isOf(rec) && !rec.Waned.IsZero() && !b.Created.Before(rec.Waned) {
+			if b.isOf(rec) && rec.Waned > 0 && b.Number >= rec.Waned {
 				return nil
 			}
 		}

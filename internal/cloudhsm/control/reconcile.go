@@ -247,7 +247,7 @@ func (s *Service) tend(rec *clusterRecord) error {
 		if s.now().Sub(rec.Deleted) < lingering {
 			return nil
 		}
-		_, err := s.db.Update(s.ctx, func(tx store.Tx) error { return tx.Delete(rec.path()) })
+		_, err := s.db.Update(s.ctx, func(tx store.Tx) error { return forgetCluster(tx, rec) })
 		return err
 	}
 	for _, h := range rec.HSMs {
@@ -309,10 +309,7 @@ func (s *Service) deleteCluster(rec *clusterRecord) error {
 		if err := save(tx, rec.path(), rec); err != nil {
 			return err
 		}
-		if err := s.forgetLater(tx, rec.ID); err != nil {
-			return err
-		}
-		return tx.Delete(rec.usersPath())
+		return s.forgetLater(tx, rec.ID)
 	})
 	if err == nil {
 		s.event("DeleteCluster", rec.Account, rec.Region, rec.arn(), audit.Data{"state": string(cloudhsmapi.ClusterDeleted)}, nil)

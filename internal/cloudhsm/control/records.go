@@ -46,9 +46,9 @@ type clusterRecord struct {
 	VPC           string            `json:",omitempty"`
 	SecurityGroup string
 	HSMs          []hsmRecord `json:",omitempty"`
-	// Waned is since when no HSM is active, if one was. Backups from then on hold what is on no HSM that the next one
-	// can be filled from.
-	Waned time.Time `json:",omitzero"`
+	// Waned is the number of the first backup since no HSM is active, if one was. Those from then on hold what is on no HSM that the
+	// next one can be filled from.
+	Waned uint64 `json:",omitempty"`
 	Tags  []cloudhsmapi.Tag
 
 	RetentionDays int
@@ -56,6 +56,8 @@ type clusterRecord struct {
 	SourcePath    string `json:",omitempty"` // and its storage key
 	// Becomes is what a cluster that was made from a backup is once it has an HSM.
 	Becomes cloudhsmapi.ClusterState `json:",omitempty"`
+	// Worked tells that it was activated when it was deleted: a token of it that was out of reach then may have keys that are nowhere else.
+	Worked bool `json:",omitempty"`
 	// Keyed tells that its HSMs have, or had, a cluster key: the next one gets that, and never one of its own.
 	Keyed bool `json:",omitempty"`
 
@@ -89,6 +91,7 @@ type tokenRecord struct {
 	HSM       string
 	PINs      []byte // sealed
 	Identity  string `json:",omitempty"` // the device, if it is known
+	Begun     bool   `json:",omitempty"` // it was blank, and may not be any more
 	Filled    bool   `json:",omitempty"` // there have been keys on it
 	// Wiping: no HSM has it any more. Before it is wiped, keys that only it has are saved.
 	Wiping bool `json:",omitempty"`
@@ -173,10 +176,13 @@ func (c *clusterRecord) active() (out []*hsmRecord) {
 }
 
 // wane notes that an HSM is not active any more.
-func (c *clusterRecord) wane(now time.Time) {
-	if len(c.active()) == 0 && c.Waned.IsZero() {
-		c.Waned = now
+func (c *clusterRecord) wane(r store.Reader) error {
+	if len(c.active()) > 0 || c.Waned > 0 {
+		return nil
 	}
+	next, err := nextNumber(r, c)
+	c.Waned = next
+	return err
 }
 
 // degraded tells whether an HSM is lost: it has a cluster key, and may be back.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/keystore/hsm"
@@ -31,15 +30,15 @@ func latestIn(r store.Reader, rec *clusterRecord) (latest *backupRecord, err err
 	return latest, err
 }
 
-// backupsSince gives the complete backups of a cluster from a time on, in its own Region; none for the zero Time.
-func (s *Service) backupsSince(rec *clusterRecord, since time.Time) (out []*backupRecord, err error) {
-	if since.IsZero() {
+// backupsSince gives the complete backups of a cluster from a number on, in its own Region; none for zero.
+func (s *Service) backupsSince(rec *clusterRecord, since uint64) (out []*backupRecord, err error) {
+	if since == 0 {
 		return nil, nil
 	}
 	err = s.db.View(s.ctx, func(r store.Reader) error {
 		all, err := scan[backupRecord](r, path(backupPrefix, rec.Account, rec.Region, ""))
 		for _, b := range all {
-			if b.isOf(rec) && !b.Created.Before(since) {
+			if b.isOf(rec) && b.Number >= since {
 				out = append(out, b)
 			}
 		}

@@ -89,11 +89,11 @@ func (s *Service) hopeless(token *tokenRecord, why error) bool {
 	return lasted >= s.timing.ReplaceAfter && lasted > 0
 }
 
-// salvage copies keys that only a token has to the active HSMs of its cluster, or into a backup if there are none. A
-// cluster that has not been activated has none, and that of a deleted one are not wanted.
+// salvage copies keys that only a token has to the active HSMs of its cluster, or into a backup if there are none, also if the
+// cluster was deleted meanwhile. A cluster that has not been activated has no keys.
 func (s *Service) salvage(token *tokenRecord) error {
 	rec, err := s.cluster(token.Cluster)
-	if err != nil || rec == nil || !rec.works() {
+	if err != nil || rec == nil || !rec.works() && !rec.Worked {
 		return err
 	}
 	ctx, cancel := s.carrying()

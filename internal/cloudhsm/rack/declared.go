@@ -54,6 +54,27 @@ func (t *DeclaredToken) identity(ctx context.Context) string {
 
 func (t *DeclaredToken) vanished(error) bool { return false }
 
+// blank asks the token itself: one that an officer initialises has no user yet, and no other one has an object.
+func (t *DeclaredToken) blank(ctx context.Context) error {
+	if t.SOPIN.IsEmpty() {
+		n, err := pkcs11.CountObjects(ctx, t.Config, t.PIN)
+		if err == nil && n > 0 {
+			err = fmt.Errorf("%w: %d objects are on it", ErrNotBlank, n)
+		}
+		return err
+	}
+	token, err := pkcs11.Open(ctx, t.Config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return fmt.Errorf("opening the token: %w", err)
+	}
+	defer token.Close()
+	info, err := token.Info(ctx)
+	if err == nil && info.UserPINInitialized {
+		err = fmt.Errorf("%w: it has a user", ErrNotBlank)
+	}
+	return err
+}
+
 // empty leaves no object in the token. If the security officer does it, the user has the PIN then, or none.
 func (t *DeclaredToken) empty(ctx context.Context, label string, userPIN secret.Text) error {
 	if t.SOPIN.IsEmpty() {

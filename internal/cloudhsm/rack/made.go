@@ -116,6 +116,9 @@ func (m made) reach(pins PINs) (Prepared, error) {
 	}, nil
 }
 
+// blank is what a token that is yet to be made always is.
+func (m made) blank(context.Context) error { return nil }
+
 // vanished believes what is seen only where the pool itself is: its directory may not be mounted. Nobody else ever knew
 // the PINs, so a token that refuses them, or has another serial number, was initialised again.
 func (m made) vanished(why error) bool {

@@ -67,6 +67,8 @@ var (
 	ErrNoPool = errors.New("rack: no such pool")
 	// ErrNoToken: the pools that fit have no token to spare, or the pool has no such token.
 	ErrNoToken = errors.New("rack: no such token is free")
+	// ErrNotBlank: there is something on the token, or somebody, that no HSM has left there.
+	ErrNotBlank = errors.New("rack: the token is in use")
 	// ErrNotPrepared: the token is not, or no longer, prepared.
 	ErrNotPrepared = errors.New("rack: the token is not prepared")
 )
@@ -288,6 +290,7 @@ type site interface {
 	reach(pins PINs) (Prepared, error)
 	wipe(ctx context.Context) error
 	vanished(why error) bool
+	blank(ctx context.Context) error
 }
 
 // find gives the token of a placement.
@@ -308,6 +311,19 @@ func (p *Pools) find(at Placement) (site, error) {
 		return nil, fmt.Errorf("%w: pool %s has no %.200q", ErrNoToken, at.Pool, at.Token)
 	}
 	return nil, fmt.Errorf("%w: %.64q", ErrNoPool, at.Pool)
+}
+
+// Blank fails with ErrNotBlank unless a token is as Wipe leaves it, so that nothing is lost when it is prepared. It is asked
+// before a token is prepared for the first time: whoever lists a token that is in use by mistake is not to lose what is on it.
+func (p *Pools) Blank(ctx context.Context, at Placement) error {
+	s, err := p.find(at)
+	if err != nil {
+		return err
+	}
+	if err := s.blank(ctx); err != nil {
+		return fmt.Errorf("looking at a token of pool %s: %w", at.Pool, err)
+	}
+	return nil
 }
 
 // Prepare makes the token empty and gives it the PINs, whatever was there, and however far

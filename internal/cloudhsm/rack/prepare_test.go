@@ -242,3 +242,41 @@ func TestErrorsHoldNoPIN(t *testing.T) {
 		t.Errorf("preparing when nobody waits: %v", err)
 	}
 }
+
+// A token is blank before it is prepared for the first time and after it was wiped, and not between.
+func TestATokenIsBlankUnlessItIsUsed(t *testing.T) {
+	t.Parallel()
+	fresh := kinds[0].pool
+	for name, pool := range map[string]func(t *testing.T) rack.Pool{
+		"made on demand": fresh,
+		"declared with the SO PIN": func(t *testing.T) rack.Pool {
+			ref := pkcs11test.NewToken(t, "blank", "")
+			return declaredPool(rack.DeclaredToken{Config: ref.Config(), SOPIN: secret.NewText(ref.SOPIN)})
+		},
+		"declared with the user's PIN": kinds[3].pool,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPools(t, pool(t))
+			at := choose(t, p)
+			for range 2 {
+				if err := p.Blank(testContext(t), at); err != nil {
+					t.Fatalf("a token that nobody uses: %v", err)
+				}
+				use(t, prepare(t, p, at))
+				if err := p.Blank(testContext(t), at); name != "made on demand" && !errors.Is(err, rack.ErrNotBlank) {
+					t.Errorf("a token with a key: %v", err)
+				}
+				if err := p.Wipe(testContext(t), at, pins); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+	for _, k := range kinds[1:2] { // it has a user, who may have keys that an officer does not see
+		p := newPools(t, k.pool(t))
+		if err := p.Blank(testContext(t), choose(t, p)); !errors.Is(err, rack.ErrNotBlank) {
+			t.Errorf("a token with a user: %v", err)
+		}
+	}
+}

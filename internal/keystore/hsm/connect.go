@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -240,7 +241,9 @@ func (c *Connection) uniteAll(ctx context.Context, logins []*login, trace *keyst
 	defer cancel()
 	var failures []error
 	stays, byStay := staysOf(logins)
-	same, err := unite(ctx, stays, len(logins) == len(c.members()), func(s *stay, what string, err error) {
+	// HSMs of the control plane have a cluster key from the beginning: if all of them have lost it, so have their keys.
+	complete := len(logins) == len(c.members()) && !slices.ContainsFunc(logins, func(l *login) bool { return l.decl.Managed })
+	same, err := unite(ctx, stays, complete, func(s *stay, what string, err error) {
 		trace.Step("cluster key", s.id)(what, err)
 		if err != nil {
 			failures = append(failures, err)
