@@ -8,6 +8,7 @@ import (
 
 	"kastellan.dev/internal/cloudhsmapi"
 	"kastellan.dev/internal/keystore/hsm"
+	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/store"
 )
 
@@ -100,11 +101,11 @@ func (s *Service) restoreInto(ctx context.Context, b *backupRecord, rec *cluster
 		keys, err = s.loadContent(r, b)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = hsm.Import(ctx, b.Cluster, rec.ID, vault.Site, keys, made.Site, s.log)
 	}
-	if err := hsm.Import(ctx, b.Cluster, rec.ID, vault.Site, keys, made.Site, s.log); err != nil {
-		return fmt.Errorf("restoring %s: %w", b.ID, err)
+	if err != nil {
+		return kmsapi.Errorf(cloudhsmapi.ServiceFailed, "Backup %s cannot be restored to it. This is tried again; if the backup is damaged, delete it.", b.ID).Because(err)
 	}
 	s.log.Info("an HSM was filled from a backup", "cluster", rec.ID, "hsm", made.ID, "backup", b.ID, "keys", len(keys))
 	return nil

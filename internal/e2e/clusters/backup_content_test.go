@@ -261,7 +261,7 @@ func TestKeysOfOneClusterDoNotGetIntoAnother(t *testing.T) {
 	})
 	s.rewrite(backupRecords+*to.BackupId, withMembers(map[string]any{"Keys": 2}))
 	id := s.clusterFrom(*to.BackupId, "c")
-	s.explains(id, s.create(id, "c"), "importing the key")
+	s.explains(id, s.create(id, "c"), *to.BackupId)
 }
 
 // TestNothingOfUsersOrKeysStandsInTheStore looks for what is secret in the file of the metadata.

@@ -248,14 +248,17 @@ func (o *owned) shows(step, why string) {
 func TestTheKMSUserIsTheKeyStoresWhileItIsConnected(t *testing.T) {
 	t.Parallel()
 	o := newOwned(t)
-	o.setPassword(newPassword) // only now does a person know it
-	if _, err := o.LogIn(o.ID, "kmsuser", newPassword); err == nil || !strings.Contains(err.Error(), "logged in elsewhere") {
-		t.Errorf("a person logs in as the kmsuser beside the key store: %v", err)
+	session, err := o.LogIn(o.ID, "admin", kastellantest.AdminPassword)
+	o.must(err)
+	in := map[string]string{"SessionId": session, "UserName": "kmsuser", "Role": "crypto-user", "NewPassword": newPassword}
+	if err := o.AtHSM("ChangePassword", in, nil); err == nil || !strings.Contains(err.Error(), "logged in elsewhere") {
+		t.Errorf("the kmsuser gets another password beside the key store: %v", err)
 	}
 	if _, err := o.Client(admin).Encrypt(t.Context(), &awskms.EncryptInput{KeyId: &o.key, Plaintext: []byte("x")}); err != nil {
 		t.Errorf("the key store has lost its login: %v", err)
 	}
 	o.Disconnect(o.store)
+	o.setPassword(newPassword)
 	if _, err := o.LogIn(o.ID, "kmsuser", newPassword); err != nil {
 		t.Errorf("the kmsuser cannot log in after the key store was disconnected: %v", err)
 	}
