@@ -3,7 +3,6 @@ package kms
 import (
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strconv"
 
@@ -149,40 +148,18 @@ func (c *call) record(out any, err error) *audit.Record {
 
 // newRecord is what there is to say of a caller who asks for an operation.
 func (s *Service) newRecord(op *Operation, p *identity.Caller) *audit.Record {
-	r := &audit.Record{
-		EventVersion:       "1.11",
-		UserIdentity:       audit.IdentityOf(p.Principal),
-		EventTime:          s.now().UTC(),
-		EventSource:        "kms.amazonaws.com",
-		EventName:          op.Name,
-		AWSRegion:          p.Region,
-		SourceIPAddress:    p.SourceIP,
-		UserAgent:          p.UserAgent,
-		RequestID:          p.RequestID,
-		EventID:            audit.NewUUID(),
-		ReadOnly:           op.ReadOnly,
-		EventType:          audit.APICall,
-		ManagementEvent:    true,
-		EventCategory:      "Management",
-		RecipientAccountID: p.Account,
-	}
-	if p.TLSVersion != "" {
-		r.TLSDetails = &audit.TLSDetails{TLSVersion: p.TLSVersion, CipherSuite: p.CipherSuite, ClientProvidedHostHeader: p.Host}
-	}
-	return r
+	return audit.OfCall(p, s.now(), "kms.amazonaws.com", op.Name, op.ReadOnly)
 }
 
 // setError says why the call failed, if it did.
 func setError(r *audit.Record, err error) {
-	if err == nil {
-		return
-	}
-	r.ErrorCode = string(kmsapi.CodeOf(err))
-	var known *kmsapi.Error
-	if errors.As(err, &known) {
-		r.ErrorMessage = known.Message
+	if err != nil {
+		r.SetError(err, onWire)
 	}
 }
+
+// onWire: codes of KMS are their own names.
+func onWire(code kmsapi.Code) (name string, status int) { return string(code), code.Status() }
 
 // ownersRecords are the copies of a record for other accounts whose keys the caller was allowed to
 // use. They tell of the caller its account, and not who it is there.

@@ -2,10 +2,8 @@ package sts
 
 import (
 	"encoding/json"
-	"errors"
 
 	"kastellan.dev/internal/audit"
-	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/stsapi"
 )
 
@@ -23,38 +21,13 @@ func (c *call) note(name string, value any) {
 // record is what the audit log says of the call. Secrets and tokens are not in
 // it: their members are marked as sensitive.
 func (c *call) record(in, out any, err error) *audit.Record {
-	p := c.caller
-	r := &audit.Record{
-		EventVersion:       "1.11",
-		UserIdentity:       c.identity(),
-		EventTime:          c.s.now().UTC(),
-		EventSource:        "sts.amazonaws.com",
-		EventName:          c.op.Name,
-		AWSRegion:          p.Region,
-		SourceIPAddress:    p.SourceIP,
-		UserAgent:          p.UserAgent,
-		RequestParameters:  c.parameters(in),
-		RequestID:          p.RequestID,
-		EventID:            audit.NewUUID(),
-		ReadOnly:           c.op.ReadOnly,
-		Resources:          c.resources,
-		EventType:          audit.APICall,
-		ManagementEvent:    true,
-		EventCategory:      "Management",
-		RecipientAccountID: p.Account,
-	}
+	r := audit.OfCall(&c.caller, c.s.now(), "sts.amazonaws.com", c.op.Name, c.op.ReadOnly)
+	r.UserIdentity, r.RequestParameters, r.Resources = c.identity(), c.parameters(in), c.resources
 	if r.RecipientAccountID == "" {
 		r.RecipientAccountID = c.recipient
 	}
-	if p.TLSVersion != "" {
-		r.TLSDetails = &audit.TLSDetails{TLSVersion: p.TLSVersion, CipherSuite: p.CipherSuite, ClientProvidedHostHeader: p.Host}
-	}
 	if err != nil {
-		r.ErrorCode, _ = stsapi.OnWire(kmsapi.CodeOf(err))
-		var known *kmsapi.Error
-		if errors.As(err, &known) {
-			r.ErrorMessage = known.Message
-		}
+		r.SetError(err, stsapi.OnWire)
 		return r
 	}
 	if !c.op.ReadOnly {

@@ -1,45 +1,17 @@
 package control
 
 import (
-	"errors"
-
 	"kastellan.dev/internal/audit"
 	"kastellan.dev/internal/cloudhsmapi"
-	"kastellan.dev/internal/kmsapi"
 )
 
 // record is what the audit log says of the call. Passwords and session ids are not in it: their members are
 // marked as sensitive.
 func (c *call) record(out any, err error) *audit.Record {
-	p := c.caller
-	r := &audit.Record{
-		EventVersion:       "1.11",
-		UserIdentity:       audit.IdentityOf(p.Principal),
-		EventTime:          c.s.now().UTC(),
-		EventSource:        cloudhsmapi.EventSource,
-		EventName:          c.op.Name,
-		AWSRegion:          p.Region,
-		SourceIPAddress:    p.SourceIP,
-		UserAgent:          p.UserAgent,
-		RequestParameters:  audit.Parameters(c.in),
-		RequestID:          p.RequestID,
-		EventID:            audit.NewUUID(),
-		ReadOnly:           c.op.ReadOnly,
-		Resources:          c.resources,
-		EventType:          audit.APICall,
-		ManagementEvent:    true,
-		EventCategory:      "Management",
-		RecipientAccountID: p.Account,
-	}
-	if p.TLSVersion != "" {
-		r.TLSDetails = &audit.TLSDetails{TLSVersion: p.TLSVersion, CipherSuite: p.CipherSuite, ClientProvidedHostHeader: p.Host}
-	}
+	r := audit.OfCall(&c.caller, c.s.now(), cloudhsmapi.EventSource, c.op.Name, c.op.ReadOnly)
+	r.RequestParameters, r.Resources = audit.Parameters(c.in), c.resources
 	if err != nil {
-		r.ErrorCode, _ = cloudhsmapi.OnWire(kmsapi.CodeOf(err))
-		var known *kmsapi.Error
-		if errors.As(err, &known) {
-			r.ErrorMessage = known.Message
-		}
+		r.SetError(err, cloudhsmapi.OnWire)
 		return r
 	}
 	if !c.op.ReadOnly {
