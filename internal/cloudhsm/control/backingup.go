@@ -82,8 +82,14 @@ func (s *Service) take(ctx context.Context, b *backupRecord, rec *clusterRecord,
 	}
 	defer vault.shared.Close()
 	b.Vault = vault.at
-	_, err = s.db.Update(ctx, func(tx store.Tx) (err error) {
-		if b.Number, err = nextNumber(tx, rec); err != nil {
+	_, err = s.db.Update(ctx, func(tx store.Tx) error {
+		now, err := load[clusterRecord](tx, rec.path())
+		if err != nil || now == nil {
+			return errors.Join(errGone, err)
+		}
+		now.LastBackup++
+		b.Number = now.LastBackup
+		if err := save(tx, now.path(), now); err != nil {
 			return err
 		}
 		return save(tx, b.path(), b)
@@ -100,17 +106,6 @@ func (s *Service) take(ctx context.Context, b *backupRecord, rec *clusterRecord,
 		s.dropBackup(b)
 	}
 	return err
-}
-
-// nextNumber is higher than those of all backups of a cluster.
-func nextNumber(r store.Reader, rec *clusterRecord) (n uint64, err error) {
-	all, err := scan[backupRecord](r, path(backupPrefix, rec.Account, rec.Region, ""))
-	for _, b := range all {
-		if b.Cluster == rec.ID {
-			n = max(n, b.Number)
-		}
-	}
-	return n + 1, err
 }
 
 // completeBackup puts what a backup has on record, all of it at once.

@@ -54,9 +54,10 @@ func (s *Service) lookAfter(rec *clusterRecord, h *hsmRecord) error {
 
 // degrade takes an HSM that is lost out of those whose keys count.
 func (s *Service) degrade(rec *clusterRecord, h *hsmRecord, why error) error {
-	err := s.updateHSM(rec.path(), h, func(tx store.Tx, rec *clusterRecord, h *hsmRecord) error {
+	err := s.updateHSM(rec.path(), h, func(_ store.Tx, rec *clusterRecord, h *hsmRecord) error {
 		h.State, h.Lost, h.Message = cloudhsmapi.HsmDegraded, s.now().UTC(), shownCause(why)
-		return rec.wane(tx)
+		rec.wane()
+		return nil
 	})
 	if err == nil {
 		s.fault("hsm degraded")

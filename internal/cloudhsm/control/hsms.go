@@ -257,7 +257,7 @@ func randomPIN() secret.Text {
 
 func (c *call) deleteHsm(ctx context.Context, in *cloudhsmapi.DeleteHsmRequest) (*cloudhsmapi.DeleteHsmResponse, error) {
 	var id string
-	_, err := c.change(ctx, in.ClusterID, func(tx store.Tx, rec *clusterRecord) error {
+	_, err := c.change(ctx, in.ClusterID, func(_ store.Tx, rec *clusterRecord) error {
 		h, err := rec.named(in)
 		if err != nil {
 			return err
@@ -268,7 +268,7 @@ func (c *call) deleteHsm(ctx context.Context, in *cloudhsmapi.DeleteHsmRequest) 
 		wasActive := h.State == cloudhsmapi.HsmActive
 		id, h.State, h.Message = h.ID, cloudhsmapi.HsmDeleteInProgress, ""
 		if wasActive {
-			return rec.wane(tx)
+			rec.wane()
 		}
 		return nil
 	})

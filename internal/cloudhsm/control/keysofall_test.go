@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kastellan.dev/internal/cloudhsmapi"
+	"kastellan.dev/internal/store"
 )
 
 // retireAll wipes the tokens that wait for it. It fails if one cannot be wiped.
@@ -32,6 +33,10 @@ func TestHSMThatReturnsGetsWhatIsInABackupOnly(t *testing.T) {
 	back := b.lose(at, stays)
 	b.degradeNow(at, stays)
 	b.makeKey(at, leaves, "arn:made while the other was lost")
+	must(t, b.update(at, func(_ store.Tx, rec *clusterRecord) error { // a backup was begun, and came to nothing
+		rec.LastBackup++
+		return nil
+	}))
 	b.leave(at, leaves)
 	b.step(at)
 	b.retireAll()

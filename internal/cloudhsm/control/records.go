@@ -48,7 +48,8 @@ type clusterRecord struct {
 	HSMs          []hsmRecord `json:",omitempty"`
 	// Waned is the number of the first backup since no HSM is active, if one was. Those from then on hold what is on no HSM that the
 	// next one can be filled from.
-	Waned uint64 `json:",omitempty"`
+	Waned      uint64 `json:",omitempty"`
+	LastBackup uint64 `json:",omitempty"` // the highest number that a backup of it was given, whatever has become of that
 	Tags  []cloudhsmapi.Tag
 
 	RetentionDays int
@@ -176,13 +177,10 @@ func (c *clusterRecord) active() (out []*hsmRecord) {
 }
 
 // wane notes that an HSM is not active any more.
-func (c *clusterRecord) wane(r store.Reader) error {
-	if len(c.active()) > 0 || c.Waned > 0 {
-		return nil
+func (c *clusterRecord) wane() {
+	if len(c.active()) == 0 && c.Waned == 0 {
+		c.Waned = c.LastBackup + 1
 	}
-	next, err := nextNumber(r, c)
-	c.Waned = next
-	return err
 }
 
 // degraded tells whether an HSM is lost: it has a cluster key, and may be back.
