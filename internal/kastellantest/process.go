@@ -108,7 +108,7 @@ type Process struct {
 	Endpoint string
 
 	cmd  *exec.Cmd
-	dead chan error
+	dead chan struct{}
 	stop func()
 }
 
@@ -130,14 +130,14 @@ func Launch(t testing.TB, file string, env ...string) *Process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &Process{cmd: cmd, dead: make(chan error, 1)}
+	p := &Process{cmd: cmd, dead: make(chan struct{})}
 	endpoint, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		_ = cmd.Process.Kill()
 		t.Fatalf("the server did not start: %v", err)
 	}
 	p.Endpoint = strings.TrimSpace(endpoint)
-	go func() { p.dead <- cmd.Wait() }()
+	go func() { _ = cmd.Wait(); close(p.dead) }()
 	p.stop = func() { _ = stdin.Close(); <-p.dead }
 	return p
 }
@@ -147,6 +147,9 @@ func (p *Process) Stop() { p.stop() }
 
 // Kill sends the server SIGKILL; see Killed.
 func (p *Process) Kill() error { return p.cmd.Process.Kill() }
+
+// Dead is closed when the process has ended.
+func (p *Process) Dead() <-chan struct{} { return p.dead }
 
 // Killed tells that the process died by SIGKILL; it waits a while for it.
 func (p *Process) Killed() bool {

@@ -60,6 +60,7 @@ func TestBackupsComeDailyAndGoWithTime(t *testing.T) {
 	if _, err := client.DeleteCluster(t.Context(), &cloudhsmv2.DeleteClusterInput{ClusterId: &m.ID}); err != nil {
 		t.Fatal(err)
 	}
+	s.WaitCluster(m.ID, hsmtypes.ClusterStateDeleted) // from then on it is remembered for a while
 	last := s.backup(m.ID)
 	s.pass(400 * day)
 	polltest.Until(t, "all to go but those that stay", func() bool { return len(s.backups(m.ID)) == 2 })
