@@ -50,7 +50,7 @@ type clusterRecord struct {
 	// next one can be filled from.
 	Waned      uint64 `json:",omitempty"`
 	LastBackup uint64 `json:",omitempty"` // the highest number that a backup of it was given, whatever has become of that
-	Tags  []cloudhsmapi.Tag
+	Tags       []cloudhsmapi.Tag
 
 	RetentionDays int
 	SourceBackup  string `json:",omitempty"` // that it was made from,
