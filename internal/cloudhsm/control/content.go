@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +11,7 @@ import (
 	"kastellan.dev/internal/store"
 )
 
-// chunk is how many keys one record of a backup's content has: a wrapped key takes less than 1 KiB as JSON.
+// chunk is how many keys one record of a backup's content has, unless Config says otherwise: a wrapped key takes less than 1 KiB as JSON.
 const chunk = 500
 
 // content is a part of the keys of a backup. It is kept sealed for its place, so that parts are neither changed nor
@@ -26,7 +27,7 @@ const contentPurpose = "cloudhsm backup content"
 // saveContent writes the keys of a backup, a part to a record.
 func (s *Service) saveContent(tx store.Tx, b *backupRecord, keys []hsm.WrappedKey) error {
 	b.Keys, b.Chunks = len(keys), 0
-	parts := slices.Collect(slices.Chunk(keys, chunk))
+	parts := slices.Collect(slices.Chunk(keys, cmp.Or(s.chunk, chunk)))
 	if len(parts) == 0 {
 		parts = append(parts, nil)
 	}

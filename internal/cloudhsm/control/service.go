@@ -39,6 +39,8 @@ type Config struct {
 	Quotas  Quotas
 	Timing  Timing
 
+	// Chunk is how many keys one record of a backup's content has; zero means 500.
+	Chunk int
 	// PasswordRounds is the cost of verifying a user's password, in rounds of
 	// PBKDF2-HMAC-SHA-512; zero means the package's own choice.
 	PasswordRounds int
@@ -109,6 +111,7 @@ type Service struct {
 	quotas   Quotas
 	timing   Timing
 	rounds   int
+	chunk    int // of keys, in a record
 	fault    func(point string)
 
 	sessions *sessions
@@ -145,7 +148,7 @@ func newService(cfg Config) (*Service, error) {
 	cfg.Timing.defaults()
 	s := &Service{
 		db: cfg.Store, sealer: cfg.Sealer, audit: cfg.Audit, declared: cfg.Declared, rack: cfg.Rack, pools: cfg.Pools, vaultIn: cfg.Vault, regions: cfg.Regions, node: newHexID("node"),
-		log: cfg.Logger, now: cfg.Now, quotas: cfg.Quotas, timing: cfg.Timing, rounds: cfg.PasswordRounds, fault: cfg.FaultPoint,
+		log: cfg.Logger, now: cfg.Now, quotas: cfg.Quotas, timing: cfg.Timing, rounds: cfg.PasswordRounds, chunk: cfg.Chunk, fault: cfg.FaultPoint,
 		wake: make(chan struct{}, 1),
 	}
 	if s.log == nil {
