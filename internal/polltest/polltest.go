@@ -12,16 +12,19 @@ import (
 // patience is how long Until waits.
 const patience = time.Minute
 
+// longest is how long Until lets between two looks: many tests that look all the time make each other slow.
+const longest = 20 * time.Millisecond
+
 // Until waits until a condition holds, and ends the test if it does not come about.
 func Until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
+	pause := time.Millisecond
 	for !holds() {
+		pause = min(2*pause, longest)
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-deadline.C:
 			t.Fatalf("waited in vain for %s", what)
 		}

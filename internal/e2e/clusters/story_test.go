@@ -2,6 +2,7 @@ package clusters_test
 
 import (
 	"os"
+	"runtime/debug"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,6 +19,7 @@ import (
 func TestMain(m *testing.M) {
 	pkcs11.WorkerMain()
 	kastellantest.ServeMain()
+	debug.SetGCPercent(400) // many servers at once, and memory to spare
 	os.Exit(m.Run())
 }
 
