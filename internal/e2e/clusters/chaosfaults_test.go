@@ -28,10 +28,7 @@ type arena struct {
 // newArena starts a server with a pool in each of the zones.
 func newArena(t *testing.T, letters string, change ...func(*kastellantest.Options)) *arena {
 	t.Helper()
-	a := &arena{faults: make(map[string]*pkcs11test.Faults)}
-	for _, letter := range strings.Split(letters, "") {
-		a.faults[letter] = pkcs11test.NewFaults(t)
-	}
+	a := &arena{faults: newFaults(t, letters)}
 	o := kastellantest.WithPools(t, letters)
 	quick := o.Control
 	o.Control = func(cfg *control.Config) {
@@ -39,20 +36,38 @@ func newArena(t *testing.T, letters string, change ...func(*kastellantest.Option
 		cfg.Timing.Compare, cfg.Timing.ReplaceAfter = 300*time.Millisecond, time.Hour
 	}
 	o.HSM = func(cfg *hsm.Config) { cfg.Poll, cfg.RetryMax = 100*time.Millisecond, 200*time.Millisecond }
-	module := pkcs11test.FaultModule(t)
-	o.OpenToken = func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error) {
-		cfg.CallTimeout = callTimeout
-		if f := a.faults[zoneOf(cfg)]; f != nil {
-			cfg.URI.ModulePath = module
-			cfg.Env = append(cfg.Env[:len(cfg.Env):len(cfg.Env)], f.Env())
-		}
-		return pkcs11.Open(ctx, cfg, log)
-	}
+	through(t, a.faults)(&o)
 	for _, fn := range change {
 		fn(&o)
 	}
 	a.Server = kastellantest.Start(t, o)
 	return a
+}
+
+// newFaults gives a table of faults for each of the zones.
+func newFaults(t *testing.T, letters string) map[string]*pkcs11test.Faults {
+	t.Helper()
+	all := make(map[string]*pkcs11test.Faults)
+	for _, letter := range strings.Split(letters, "") {
+		all[letter] = pkcs11test.NewFaults(t)
+	}
+	return all
+}
+
+// through has a server open its tokens through the module that fails as told.
+func through(t *testing.T, faults map[string]*pkcs11test.Faults) func(*kastellantest.Options) {
+	t.Helper()
+	module := pkcs11test.FaultModule(t)
+	return func(o *kastellantest.Options) {
+		o.OpenToken = func(ctx context.Context, cfg pkcs11.Config, log *slog.Logger) (pkcs11.Token, error) {
+			cfg.CallTimeout = callTimeout
+			if f := faults[zoneOf(cfg)]; f != nil {
+				cfg.URI.ModulePath = module
+				cfg.Env = append(cfg.Env[:len(cfg.Env):len(cfg.Env)], f.Env())
+			}
+			return pkcs11.Open(ctx, cfg, log)
+		}
+	}
 }
 
 // zoneOf tells from where a token of WithPools is in which pool it is.

@@ -2,6 +2,7 @@ package clusters_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,13 +27,34 @@ import (
 type traffic struct {
 	answered, failed atomic.Int64
 	last             atomic.Pointer[string]
+	keys             []string // ARNs of those that were made meanwhile, and acknowledged
 	stop             func()
 }
 
-func (o *owned) traffic(sealed []byte) *traffic {
+// traffic uses the key, and makes keys, at most so many.
+func (o *owned) traffic(sealed []byte, most int) *traffic {
 	ctx, cancel := context.WithCancel(o.t.Context())
 	tr, client := &traffic{}, o.Client(admin)
+	failed := func(err error) {
+		tr.failed.Add(1)
+		text := err.Error()
+		tr.last.Store(&text)
+	}
 	var work sync.WaitGroup
+	work.Go(func() {
+		for len(tr.keys) < most && ctx.Err() == nil {
+			out, err := client.CreateKey(ctx, &awskms.CreateKeyInput{Origin: kmstypes.OriginTypeAwsCloudhsm, CustomKeyStoreId: &o.store})
+			var few *kmstypes.CloudHsmClusterInvalidConfigurationException
+			var failure *kmstypes.KMSInternalException
+			switch {
+			case ctx.Err() != nil, errors.As(err, &few), errors.As(err, &failure): // a key takes two HSMs that are whole
+			case err != nil:
+				failed(fmt.Errorf("creating a key: %w", err))
+			default:
+				tr.keys = append(tr.keys, *out.KeyMetadata.Arn)
+			}
+		}
+	})
 	for range 2 {
 		work.Go(func() {
 			for ctx.Err() == nil {
@@ -40,12 +62,13 @@ func (o *owned) traffic(sealed []byte) *traffic {
 				if err == nil && string(out.Plaintext) == "a secret" {
 					_, err = client.GenerateDataKey(ctx, &awskms.GenerateDataKeyInput{KeyId: &o.key, KeySpec: kmstypes.DataKeySpecAes256})
 				}
+				if err == nil {
+					_, err = client.Encrypt(ctx, &awskms.EncryptInput{KeyId: &o.key, Plaintext: []byte("another secret")})
+				}
 				switch {
 				case ctx.Err() != nil, strings.Contains(fmt.Sprint(err), "ThrottlingException"):
 				case err != nil:
-					tr.failed.Add(1)
-					text := err.Error()
-					tr.last.Store(&text)
+					failed(err)
 				default:
 					tr.answered.Add(1)
 				}
@@ -76,8 +99,8 @@ func (o *owned) objects(letter string) []string {
 
 func (o *owned) remove(paths ...string) {
 	o.t.Helper()
-	for _, path := range paths {
-		o.must(os.RemoveAll(path))
+	for _, path := range paths { // the module may make a file in a directory that is being removed
+		polltest.Until(o.t, path+" to be removed", func() bool { return os.RemoveAll(path) == nil })
 	}
 }
 
@@ -119,7 +142,11 @@ func TestAnHSMThatLosesSomethingGetsItBack(t *testing.T) {
 			o.key = *o.Key(&awskms.CreateKeyInput{Origin: kmstypes.OriginTypeAwsCloudhsm, CustomKeyStoreId: &o.store}).Arn
 			sealed, err := o.Client(admin).Encrypt(t.Context(), &awskms.EncryptInput{KeyId: &o.key, Plaintext: []byte("a secret")})
 			o.must(err)
-			tr := o.traffic(sealed.CiphertextBlob)
+			keys := 0 // that are made meanwhile
+			if c.lost {
+				keys = 8
+			}
+			tr := o.traffic(sealed.CiphertextBlob, keys)
 			defer tr.stop()
 			before := len(o.objects("b"))
 			c.harm(o)
@@ -149,7 +176,7 @@ func TestAnHSMThatLosesSomethingGetsItBack(t *testing.T) {
 			if tr.answered.Load() == 0 {
 				t.Error("nothing was answered")
 			}
-			o.alone("b", sealed.CiphertextBlob)
+			o.alone("b", sealed.CiphertextBlob, tr.keys...)
 		})
 	}
 }
@@ -161,7 +188,7 @@ func count(token string) int {
 }
 
 // alone sees that the HSM in a zone does without the others, by having it do so for a while.
-func (o *owned) alone(letter string, sealed []byte) {
+func (o *owned) alone(letter string, sealed []byte, keys ...string) {
 	o.t.Helper()
 	var last string
 	defer func() {
@@ -182,4 +209,10 @@ func (o *owned) alone(letter string, sealed []byte) {
 		}
 		return err == nil && string(out.Plaintext) == "a secret"
 	})
+	for _, key := range keys {
+		polltest.Until(o.t, "the HSM in "+letter+" to have "+key, func() bool {
+			_, err := o.Client(admin).Encrypt(o.t.Context(), &awskms.EncryptInput{KeyId: &key, Plaintext: []byte("x")})
+			return err == nil
+		})
+	}
 }
