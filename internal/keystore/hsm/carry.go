@@ -44,6 +44,7 @@ func (s *stay) wrap(ctx context.Context, key pkcs11.Object, a pkcs11.Attributes)
 	}
 	wrapped, err := s.token.WrapKey(ctx, under.handle, key.Handle)
 	if err != nil {
+		s.doubt(ctx, under, err)
 		return WrappedKey{}, fmt.Errorf("wrapping on %s: %w", s.id, err)
 	}
 	return WrappedKey{
@@ -62,9 +63,21 @@ func (s *stay) unwrap(ctx context.Context, w WrappedKey) (h pkcs11.Handle, err e
 		return err
 	})
 	if err != nil {
+		s.doubt(ctx, under, err)
 		return h, fmt.Errorf("unwrapping on %s: %w", s.id, err)
 	}
 	return h, nil
+}
+
+// doubt looks whether the cluster key is still on the HSM after it could not be used, and forgets it if it is not: somebody
+// has deleted it behind our back, and the HSM gets it again as one that never had it.
+func (s *stay) doubt(ctx context.Context, under *clusterKey, failure error) {
+	if !isStale(failure) && !hasRV(failure, pkcs11.CKR_WRAPPING_KEY_HANDLE_INVALID, pkcs11.CKR_UNWRAPPING_KEY_HANDLE_INVALID) {
+		return
+	}
+	if _, err := s.token.Attributes(ctx, under.handle); isStale(err) && s.cluster.CompareAndSwap(under, nil) {
+		s.notes.Error("the cluster key is gone from the HSM")
+	}
 }
 
 // clone copies a key from one HSM to another, wrapped under the cluster key.

@@ -148,6 +148,7 @@ func (c *Connection) spread(ctx context.Context, source *login, h pkcs11.Handle,
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", l.decl.ID, err))
 		c.suspect(l, err)
+		c.suspect(source, nil) // it may be the one that has lost the cluster key
 	}
 	holders = slices.DeleteFunc(holders, func(m *member) bool { return !c.isMember(m) })
 	if len(holders) < copies {
@@ -173,7 +174,7 @@ func (c *Connection) hand(ctx context.Context, source *login, h pkcs11.Handle, m
 
 // suspect has the supervisor look at a member that failed while a key was made.
 func (c *Connection) suspect(l *login, err error) {
-	if isLost(err) {
+	if isLost(err) || l.cluster.Load() == nil {
 		l.kick()
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"kastellan.dev/internal/cloudhsm"
 	"kastellan.dev/internal/keystore"
+	"kastellan.dev/internal/keystore/hsm"
 	"kastellan.dev/internal/keystore/keystoretest"
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/pkcs11"
@@ -243,5 +244,33 @@ func TestModuleThatReplicatesIsWaitedFor(t *testing.T) {
 	}
 	if err := c.DeleteKey(t.Context(), call("DeleteKey"), key); err != nil {
 		t.Errorf("DeleteKey: %v", err)
+	}
+}
+
+// An HSM whose cluster key somebody deletes gets it again, and keys are made and copied as before.
+func TestAClusterKeyThatIsDeletedIsCarriedAgain(t *testing.T) {
+	t.Parallel()
+	for i := range 2 {
+		t.Run(hsmID(i), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 2)
+			c := r.connect(t)
+			polltest.Until(t, "both members serve", allHealthy(c))
+			createKey(t, c)
+			r.destroy(t, i, hsm.ClusterKeyLabel(clusterID))
+			var key keystore.Key
+			polltest.Until(t, "a key can be made again", func() bool {
+				nk := keystoretest.RandomKey()
+				m, err := c.CreateKey(t.Context(), call("CreateKey"), nk)
+				key = keystore.Key{ID: nk.ID, ARN: nk.ARN, Data: m.Data}
+				return err == nil
+			})
+			for i := range 2 {
+				if !r.has(t, i, key.ARN) || !r.has(t, i, hsm.ClusterKeyLabel(clusterID)) {
+					t.Errorf("%s lacks the key or the cluster key", hsmID(i))
+				}
+			}
+			mustDecrypt(t, c, key, mustEncrypt(t, c, key))
+		})
 	}
 }
