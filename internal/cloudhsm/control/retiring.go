@@ -155,7 +155,7 @@ func (s *Service) backedUp(ctx context.Context, rec *clusterRecord, old *site) (
 	}
 	objects, err := old.Token.ListKeys(ctx)
 	for _, o := range objects {
-		if !hsm.IsOwn(o.Label) && !known[name{o.Label, string(o.ID)}] {
+		if !hsm.IsOwn(o.Label, o.ID) && !known[name{o.Label, string(o.ID)}] {
 			return false, err
 		}
 	}

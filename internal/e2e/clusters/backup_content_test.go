@@ -44,7 +44,7 @@ func (s *site) makeKeys(pool string, n int) (labels []string) {
 // keyLabels are the labels of the KMS keys on the first token of a pool, sorted.
 func (s *site) keyLabels(pool string) []string {
 	s.t.Helper()
-	all := slices.DeleteFunc(s.labels(pool), hsm.IsOwn)
+	all := slices.DeleteFunc(s.labels(pool), func(label string) bool { return hsm.IsOwn(label, nil) })
 	slices.Sort(all)
 	return all
 }

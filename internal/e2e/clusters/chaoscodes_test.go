@@ -100,11 +100,13 @@ const newPassword = "another1Password"
 func (o *owned) rebuild() {
 	o.t.Helper()
 	client := o.CloudHSM(admin)
-	found, err := client.DescribeBackups(o.t.Context(), &cloudhsmv2.DescribeBackupsInput{Filters: map[string][]string{"clusterIds": {o.ID}}})
-	o.must(err)
-	if len(found.Backups) == 0 {
-		o.t.Fatal("the cluster has left no backup")
-	}
+	var found *cloudhsmv2.DescribeBackupsOutput
+	polltest.Until(o.t, "a backup of the cluster, and none that is still being taken", func() bool {
+		var err error
+		found, err = client.DescribeBackups(o.t.Context(), &cloudhsmv2.DescribeBackupsInput{Filters: map[string][]string{"clusterIds": {o.ID}}})
+		o.must(err)
+		return len(found.Backups) > 0 && found.Backups[0].BackupState == hsmtypes.BackupStateReady
+	})
 	out, err := client.CreateCluster(o.t.Context(), &cloudhsmv2.CreateClusterInput{
 		HsmType: aws.String("hsm2m.medium"), SubnetIds: []string{kastellantest.Subnet("a"), kastellantest.Subnet("b")}, SourceBackupId: found.Backups[0].BackupId,
 	})

@@ -106,7 +106,7 @@ func (s *stay) inventory(ctx context.Context) (inventory, error) {
 	}
 	out := make(inventory)
 	for _, o := range objects {
-		if !IsOwn(o.Label) {
+		if !IsOwn(o.Label, o.ID) {
 			name := keyName{o.Label, string(o.ID)}
 			out[name] = append(out[name], o.Handle)
 		}
@@ -211,7 +211,7 @@ func (s *stay) seal(ctx context.Context, key pkcs11.Object) (w WrappedKey, porta
 // admit makes a key of what seal gave, unless the HSM has it, and destroys it again if it
 // does not give the known answer. have is brought up to date.
 func (s *stay) admit(ctx context.Context, w WrappedKey, have inventory) (made bool, err error) {
-	if IsOwn(w.Label) {
+	if IsOwn(w.Label, w.ID) {
 		return false, errReserved
 	}
 	name := keyName{w.Label, string(w.ID)}

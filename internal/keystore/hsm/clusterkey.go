@@ -18,9 +18,10 @@ const (
 // ClusterKeyLabel is the label of a cluster's cluster key on its HSMs, for who marks it trusted there.
 func ClusterKeyLabel(clusterID string) string { return clusterKeyPrefix + clusterID }
 
-// IsOwn tells by the label the keys by which keys are carried from those that are carried.
-func IsOwn(label string) bool {
-	return label == probeLabel || strings.HasPrefix(label, clusterKeyPrefix)
+// IsOwn tells keys that are not for users from those that are carried: the ones by which these are, and what has no name. SoftHSM2
+// leaves such an object where making a key was broken off; every key that somebody can ask for has a label or an id.
+func IsOwn(label string, id []byte) bool {
+	return label == probeLabel || strings.HasPrefix(label, clusterKeyPrefix) || label == "" && len(id) == 0
 }
 
 func clusterKeyTemplate(label string) pkcs11.Template {

@@ -105,7 +105,9 @@ func labels(t testing.TB, at hsm.Site) (out []string) {
 		t.Fatalf("ListKeys: %v", err)
 	}
 	for _, o := range objects {
-		out = append(out, o.Label)
+		if o.Label != "" || len(o.ID) > 0 { // SoftHSM2 leaves an object without a name where making a key was broken off
+			out = append(out, o.Label)
+		}
 	}
 	slices.Sort(out)
 	return out
