@@ -161,8 +161,8 @@ func TestClustersAreRelatedByTheirBackups(t *testing.T) {
 	s := newSite(t, "ab", func(o *kastellantest.Options) { tune(o, 12) })
 	m := s.Ready("ab")
 	store := s.KeyStore(m.CreateInput("ledger"))
-	child := s.restored(*s.freshBackup(m.ID).BackupId, "a")
-	grandchild := s.restored(*s.backup(child).BackupId, "a")
+	child := s.restored(*s.freshBackup(m.ID).BackupId, "ab")
+	grandchild := s.restored(*s.backup(child).BackupId, "ab")
 	stranger := s.Ready("ab")
 	for name, id := range map[string]string{"child": child, "grandchild": grandchild} {
 		in := m.CreateInput(name)
