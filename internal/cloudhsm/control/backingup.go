@@ -83,9 +83,9 @@ func (s *Service) take(ctx context.Context, b *backupRecord, rec *clusterRecord,
 	defer vault.shared.Close()
 	b.Vault = vault.at
 	_, err = s.db.Update(ctx, func(tx store.Tx) error {
-		now, err := load[clusterRecord](tx, rec.path())
-		if err != nil || now == nil {
-			return errors.Join(errGone, err)
+		now, err := existing[clusterRecord](tx, rec.path())
+		if err != nil {
+			return err
 		}
 		now.LastBackup++
 		b.Number = now.LastBackup
@@ -112,8 +112,11 @@ func (s *Service) take(ctx context.Context, b *backupRecord, rec *clusterRecord,
 func (s *Service) completeBackup(ctx context.Context, b *backupRecord, rec *clusterRecord, keys []hsm.WrappedKey, fit func(now *clusterRecord) bool) error {
 	_, err := s.db.Update(ctx, func(tx store.Tx) error {
 		now, err := load[backupRecord](tx, b.path())
-		if err != nil || now == nil {
-			return errors.Join(errBackupGone, err)
+		if err != nil {
+			return err
+		}
+		if now == nil {
+			return errBackupGone
 		}
 		cluster, err := load[clusterRecord](tx, rec.path())
 		if err != nil {

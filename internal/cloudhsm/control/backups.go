@@ -59,21 +59,7 @@ func (c *call) permitBackup(action string, rec *backupRecord) error {
 
 // changeBackup changes a backup in one transaction, for a caller who may do the operation to it.
 func (c *call) changeBackup(ctx context.Context, id string, fn func(tx store.Tx, rec *backupRecord) error) (*backupRecord, error) {
-	var rec *backupRecord
-	_, err := c.s.db.Update(ctx, func(tx store.Tx) (err error) {
-		if rec, err = c.manageBackup(tx, id); err != nil {
-			return err
-		}
-		if err := fn(tx, rec); err != nil {
-			return err
-		}
-		return save(tx, rec.path(), rec)
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.s.kick()
-	return rec, nil
+	return changed(ctx, c, fn, func(r store.Reader) (*backupRecord, error) { return c.manageBackup(r, id) })
 }
 
 // must fails unless the backup is in a state.

@@ -203,24 +203,13 @@ func (c *call) manage(r store.Reader, id string) (*clusterRecord, error) {
 // change changes a cluster in one transaction, for a caller who may do the operation to it. A cluster that is
 // deleted is there to be described only.
 func (c *call) change(ctx context.Context, id string, fn func(tx store.Tx, rec *clusterRecord) error) (*clusterRecord, error) {
-	var rec *clusterRecord
-	_, err := c.s.db.Update(ctx, func(tx store.Tx) (err error) {
-		if rec, err = c.manage(tx, id); err != nil {
-			return err
+	return changed(ctx, c, fn, func(r store.Reader) (*clusterRecord, error) {
+		rec, err := c.manage(r, id)
+		if err == nil && rec.State == cloudhsmapi.ClusterDeleted {
+			err = clusterNotFound(id)
 		}
-		if rec.State == cloudhsmapi.ClusterDeleted {
-			return clusterNotFound(id)
-		}
-		if err := fn(tx, rec); err != nil {
-			return err
-		}
-		return save(tx, rec.path(), rec)
+		return rec, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	c.s.kick()
-	return rec, nil
 }
 
 func (c *call) modifyCluster(ctx context.Context, in *cloudhsmapi.ModifyClusterRequest) (*cloudhsmapi.ModifyClusterResponse, error) {

@@ -13,6 +13,7 @@ import (
 	"kastellan.dev/internal/kmsapi"
 	"kastellan.dev/internal/policy"
 	"kastellan.dev/internal/secret"
+	"kastellan.dev/internal/store"
 )
 
 // call is one call of an operation by a caller. Only Do makes one.
@@ -98,6 +99,23 @@ func (c *call) denied(action, resource string, decision policy.Decision) error {
 		why = "with an explicit deny"
 	}
 	return kmsapi.Errorf(cloudhsmapi.AccessDenied, "User: %s is not authorized to perform: %s on resource: %s %s", c.caller.ARN, action, resource, why)
+}
+
+// changed changes the record that find gives to the caller, in one transaction, and has the reconciler look.
+func changed[T stored](ctx context.Context, c *call, fn func(store.Tx, T) error, find func(store.Reader) (T, error)) (rec T, err error) {
+	_, err = c.s.db.Update(ctx, func(tx store.Tx) (err error) {
+		if rec, err = find(tx); err != nil {
+			return err
+		}
+		if err := fn(tx, rec); err != nil {
+			return err
+		}
+		return save(tx, rec.path(), rec)
+	})
+	if err == nil {
+		c.s.kick()
+	}
+	return rec, err
 }
 
 // ours is the ARN of a resource in the caller's account and Region. The kind is in the id.

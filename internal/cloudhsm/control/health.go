@@ -1,7 +1,6 @@
 package control
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -134,10 +133,7 @@ func (s *Service) swapToken(rec *clusterRecord, h *hsmRecord) error {
 // told logs and records a change that was made, unless it was not.
 func (s *Service) told(rec *clusterRecord, h *hsmRecord, to cloudhsmapi.HsmState, why, err error) error {
 	if err != nil {
-		if errors.Is(err, errGone) {
-			return nil
-		}
-		return err
+		return unlessGone(err)
 	}
 	details := audit.Data{"hsmId": h.ID, "state": string(to)}
 	if why != nil {

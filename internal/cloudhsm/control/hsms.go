@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -153,12 +152,7 @@ func (s *Service) begunWith(ctx context.Context, token *tokenRecord) error {
 		return err
 	}
 	_, err := s.db.Update(ctx, func(tx store.Tx) error {
-		now, err := load[tokenRecord](tx, token.path())
-		if err != nil || now == nil {
-			return errors.Join(errGone, err)
-		}
-		now.Begun = true
-		return save(tx, now.path(), now)
+		return changeToken(tx, token.Placement, func(t *tokenRecord) { t.Begun = true })
 	})
 	return err
 }
@@ -246,14 +240,7 @@ func (s *Service) openPINs(t *tokenRecord) (rack.PINs, error) {
 
 // randomPIN has 32 letters and digits of 5 bits each: PKCS#11 leaves it to tokens how long a
 // PIN may be, and all that are known take so many.
-func randomPIN() secret.Text {
-	var random [32]byte
-	_, _ = rand.Read(random[:]) // never fails
-	for i, b := range random {
-		random[i] = idAlphabet[b%byte(len(idAlphabet))]
-	}
-	return secret.NewText(string(random[:]))
-}
+func randomPIN() secret.Text { return secret.NewText(randomText(32)) }
 
 func (c *call) deleteHsm(ctx context.Context, in *cloudhsmapi.DeleteHsmRequest) (*cloudhsmapi.DeleteHsmResponse, error) {
 	var id string

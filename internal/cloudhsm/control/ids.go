@@ -16,13 +16,16 @@ const idAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
 const idLength = 11
 
 // newID makes the id of a resource: "cluster-2345abcdefg".
-func newID(kind cloudhsmapi.Resource) string {
-	var random [idLength]byte
-	_, _ = rand.Read(random[:]) // never fails
+func newID(kind cloudhsmapi.Resource) string { return string(kind) + "-" + randomText(idLength) }
+
+// randomText gives n characters of the alphabet, of 5 bits each.
+func randomText(n int) string {
+	random := make([]byte, n)
+	_, _ = rand.Read(random) // never fails
 	for i, b := range random {
 		random[i] = idAlphabet[b%byte(len(idAlphabet))]
 	}
-	return string(kind) + "-" + string(random[:])
+	return string(random)
 }
 
 // newHexID makes the id of a network interface ("eni") or a security group ("sg").

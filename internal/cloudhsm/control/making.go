@@ -136,10 +136,5 @@ func (s *Service) trust(ctx context.Context, rec *clusterRecord, h *hsmRecord) {
 
 // filled notes that there are keys on a token.
 func filled(tx store.Tx, at rack.Placement) error {
-	token, err := load[tokenRecord](tx, tokenPath(at))
-	if err != nil || token == nil {
-		return err
-	}
-	token.Filled = true
-	return save(tx, token.path(), token)
+	return unlessGone(changeToken(tx, at, func(t *tokenRecord) { t.Filled = true }))
 }

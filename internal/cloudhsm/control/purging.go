@@ -1,7 +1,6 @@
 package control
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -83,12 +82,16 @@ func (b *backupRecord) keptSince() time.Time {
 // backup HSM's copy of that goes too.
 func (s *Service) purge(b *backupRecord) error {
 	_, err := s.db.Update(s.ctx, func(tx store.Tx) error {
-		now, err := load[backupRecord](tx, b.path())
-		if err != nil || now == nil || now.State != b.State || now.NeverExpires != b.NeverExpires || !now.Deletes.Equal(b.Deletes) {
-			return errors.Join(errGone, err)
+		now, err := existing[backupRecord](tx, b.path())
+		if err != nil {
+			return err
 		}
-		if needed, err := neededAsSource(tx, b); err != nil || needed {
-			return errors.Join(errGone, err)
+		needed, err := neededAsSource(tx, b)
+		if err != nil {
+			return err
+		}
+		if needed || now.State != b.State || now.NeverExpires != b.NeverExpires || !now.Deletes.Equal(b.Deletes) {
+			return errGone
 		}
 		if err := deleteContent(tx, now); err != nil {
 			return err
@@ -96,10 +99,7 @@ func (s *Service) purge(b *backupRecord) error {
 		return s.forgetLater(tx, b.Cluster)
 	})
 	if err != nil {
-		if errors.Is(err, errGone) {
-			return nil
-		}
-		return err
+		return unlessGone(err)
 	}
 	s.log.Info("a backup was deleted", "backup", b.ID, "cluster", b.Cluster)
 	if b.State != cloudhsmapi.BackupCreateInProgress {

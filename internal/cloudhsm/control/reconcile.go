@@ -191,9 +191,6 @@ func (t *tending) due(what string, now time.Time, every time.Duration) bool {
 	if now.Sub(t.done[what]) < every {
 		return false
 	}
-	if t.done == nil {
-		t.done = make(map[string]time.Time)
-	}
 	t.done[what] = now
 	return true
 }
@@ -322,12 +319,9 @@ func (s *Service) deleteCluster(rec *clusterRecord) error {
 // update changes a cluster as it is now on record. It fails with errGone if it is there no more.
 func (s *Service) update(at string, fn func(tx store.Tx, rec *clusterRecord) error) error {
 	_, err := s.db.Update(s.ctx, func(tx store.Tx) error {
-		rec, err := load[clusterRecord](tx, at)
+		rec, err := existing[clusterRecord](tx, at)
 		if err != nil {
 			return err
-		}
-		if rec == nil {
-			return errGone
 		}
 		if err := fn(tx, rec); err != nil {
 			return err

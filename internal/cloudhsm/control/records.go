@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -218,6 +219,33 @@ func load[T any](r store.Reader, at string) (*T, error) {
 		return nil, err
 	}
 	return decode[T](at, value)
+}
+
+// existing is load for a record without which there is nothing to do: it fails with errGone if there is none.
+func existing[T any](r store.Reader, at string) (*T, error) {
+	rec, err := load[T](r, at)
+	if err == nil && rec == nil {
+		err = errGone
+	}
+	return rec, err
+}
+
+// changeToken changes the record of a token. It fails with errGone if there is none.
+func changeToken(tx store.Tx, at rack.Placement, fn func(t *tokenRecord)) error {
+	token, err := existing[tokenRecord](tx, tokenPath(at))
+	if err != nil {
+		return err
+	}
+	fn(token)
+	return save(tx, token.path(), token)
+}
+
+// unlessGone makes nothing of a record that is not there.
+func unlessGone(err error) error {
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	return err
 }
 
 func decode[T any](at string, value []byte) (*T, error) {

@@ -49,12 +49,7 @@ func (s *Service) removeHSM(rec *clusterRecord, h *hsmRecord) error {
 
 // giveUp leaves the token of an HSM to be wiped.
 func giveUp(tx store.Tx, h *hsmRecord) error {
-	token, err := load[tokenRecord](tx, tokenPath(h.Token))
-	if err != nil || token == nil {
-		return err
-	}
-	token.Wiping = true
-	return save(tx, token.path(), token)
+	return unlessGone(changeToken(tx, h.Token, func(t *tokenRecord) { t.Wiping = true }))
 }
 
 // forgetAttempts drops what an HSM that leaves has counted of wrong passwords.

@@ -70,12 +70,7 @@ func (s *Service) empty(token *tokenRecord) error {
 		return err
 	}
 	_, err = s.db.Update(s.ctx, func(tx store.Tx) error {
-		now, err := load[tokenRecord](tx, token.path())
-		if err != nil || now == nil {
-			return errors.Join(errGone, err)
-		}
-		now.Filled = false
-		return save(tx, now.path(), now)
+		return changeToken(tx, token.Placement, func(t *tokenRecord) { t.Filled = false })
 	})
 	if err == nil {
 		s.fault("token saved")
